@@ -1,0 +1,1 @@
+"""Orchestration: when and where sr_core runs. One tool per module."""

@@ -1,0 +1,1 @@
+"""Super-resolution: data, networks, training, evaluation. Imports nothing of the pipeline around it."""

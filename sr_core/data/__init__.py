@@ -1,0 +1,1 @@
+"""From photographs to uint8 batches."""

@@ -1,0 +1,64 @@
+"""Every failure a user can cause or meet, as one exception tree.
+
+A message is one sentence: the dotted key, file, URL or step, what was expected, and what to do. Where
+several things are wrong at once, all of them are listed. `python -m sr_core` prints the message and exits
+with `exit_code`, never a traceback.
+"""
+
+from collections.abc import Sequence
+
+
+class SrError(Exception):
+    """Base of all errors meant for users."""
+
+    exit_code = 1
+
+
+class ConfigError(SrError):
+    """A parameter is unknown, of the wrong type or out of range."""
+
+    exit_code = 2
+
+
+class SourceError(SrError):
+    """A data set is absent, incomplete or not what its table says."""
+
+    exit_code = 3
+
+
+class ImageError(SrError):
+    """An image cannot be decoded, or its mode or size is not usable."""
+
+    exit_code = 3
+
+
+class ShardError(SrError):
+    """Shards are absent, damaged or do not fit the parameters."""
+
+    exit_code = 4
+
+
+class CheckpointError(SrError):
+    """No checkpoint can be used, or it belongs to another run."""
+
+    exit_code = 5
+
+
+class DivergedError(SrError):
+    """Loss or gradient became NaN or infinite."""
+
+    exit_code = 6
+
+
+class BusyError(SrError):
+    """Another live process holds the directory."""
+
+    exit_code = 7
+
+
+def listed(offenders: Sequence[str], *, most: int = 50) -> str:
+    """`offenders` as indented lines, cut after `most` with a count of the rest."""
+    lines = [f"\n  {offender}" for offender in offenders[:most]]
+    if len(offenders) > most:
+        lines.append(f"\n  … and {len(offenders) - most} more")
+    return "".join(lines)

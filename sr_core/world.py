@@ -1,0 +1,89 @@
+"""Who this process is among the ranks, and the only place that opens a process group.
+
+A launcher says so through the environment (torchrun's RANK, WORLD_SIZE, LOCAL_RANK); Ray Train sets the same
+variables and has opened the group already. With no such variables this is a world of one without a group.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from sr_core.errors import SrError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """This process's place: `rank` of `size`, `local_rank` on its host, and its device."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, the one that writes."""
+        return self.rank == 0
+
+    def share(self, total: int) -> range:
+        """The part of 0..total-1 that is this rank's: consecutive, sizes differing by at most one."""
+        return range(total * self.rank // self.size, total * (self.rank + 1) // self.size)
+
+    def sum_in_place(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sums `tensor` over all ranks in place and returns it."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def on_first(self, call: Callable[[], T]) -> T:
+        """What `call` returns on rank 0, on every rank; its SrError is raised on every rank too."""
+        if self.size == 1:
+            return call()
+        box: list[tuple[T | None, Exception | None]] = [(None, None)]
+        if self.is_first:
+            try:
+                box = [(call(), None)]
+            except (SrError, OSError) as error:
+                box = [(None, error)]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        value, failure = box[0]
+        if failure is not None:
+            raise failure
+        return value  # type: ignore[return-value]
+
+    def barrier(self) -> None:
+        """Waits until every rank is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextlib.contextmanager
+def open_world(*, timeout_s: float) -> Iterator[World]:
+    """The world this process was started in; opens the process group if none is open, and closes what it opened.
+
+    `timeout_s` bounds every collective: a hung rank ends the group after it (torch's own default is 30 min).
+    """
+    rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
+    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    opened = size > 1 and not dist.is_initialized()
+    if opened:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_s))
+    try:
+        yield World(rank=rank, size=size, local_rank=local_rank, device=device)
+    finally:
+        if opened:
+            dist.destroy_process_group()
+
+
+_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
