@@ -59,10 +59,26 @@ class World:
             raise failure
         return value  # type: ignore[return-value]
 
-    def barrier(self) -> None:
-        """Waits until every rank is here."""
-        if self.size > 1:
-            dist.barrier()
+    def on_each_host(self, call: Callable[[bool], T]) -> T:
+        """`call(True)` on each host's local rank 0, then `call(False)` on the others; an SrError ends all ranks."""
+        failure: Exception | None = None
+        for turn in (True, False):
+            try:
+                if (self.local_rank == 0) is turn and failure is None:
+                    value = call(turn)
+            except (SrError, OSError) as error:
+                failure = error
+            failure = self._any(failure)
+        if failure is not None:
+            raise failure
+        return value
+
+    def _any(self, failure: Exception | None) -> Exception | None:
+        if self.size == 1:
+            return failure
+        failures: list[Exception | None] = [None] * self.size
+        dist.all_gather_object(failures, failure)
+        return next((one for one in failures if one is not None), None)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,72 @@
+"""EDSR: Enhanced Deep Residual Networks for Single Image Super-Resolution (Lim et al. 2017, arXiv 1707.02921).
+
+Residual blocks without batch normalisation, one long skip, sub-pixel upsampling at the end. The mean of DIV2K
+is subtracted before and added after, on a 0..255 scale.
+
+Shapes: B batch, F features, H W LR size, S scale.
+"""
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from sr_core.models.layers import Float32Conv2d, conv3x3, rgb_mean, upsampler
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EdsrConfig:
+    """The paper's table 1: baseline is 16 x 64 with residual scaling 1, the full network 32 x 256 with 0.1."""
+
+    scale: int
+    num_blocks: int = 16
+    num_features: int = 64
+    res_scale: float = 1.0
+
+
+PRESETS = {
+    "small": {"num_blocks": 4, "num_features": 32},  # ours: minutes on a laptop
+    "baseline": {},
+    "full": {"num_blocks": 32, "num_features": 256, "res_scale": 0.1},
+}
+
+
+class ResidualBlock(nn.Module):
+    """x + res_scale * conv(relu(conv(x))): figure 2c of the paper."""
+
+    def __init__(self, num_features: int, res_scale: float) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(num_features, num_features)
+        self.conv2 = conv3x3(num_features, num_features)
+        self.res_scale = res_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, H, W) -> (B, F, H, W)."""
+        out: Tensor = self.conv2(torch.relu_(self.conv1(x)))
+        return torch.add(x, out, alpha=self.res_scale)
+
+
+class Edsr(nn.Module):
+    """(B, 3, H, W) in 0..255 -> (B, 3, S*H, S*W) float32 in about 0..255."""
+
+    mean: Tensor
+
+    def __init__(self, config: EdsrConfig) -> None:
+        super().__init__()
+        features = config.num_features
+        self.scale = config.scale
+        # head, two per block, after the body, one per upsampling stage, tail: each 3x3 reaches one pixel further
+        self.receptive_field = 1 + 2 * config.num_blocks + 1 + 1 + 1
+        self.register_buffer("mean", rgb_mean(), persistent=False)
+        self.head = conv3x3(3, features)
+        self.body = nn.Sequential(*(ResidualBlock(features, config.res_scale) for _ in range(config.num_blocks)))
+        self.after_body = conv3x3(features, features)
+        self.upsampler = upsampler(features, config.scale)
+        self.tail = Float32Conv2d(features, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 3, S*H, S*W)."""
+        shallow = self.head(x - self.mean)
+        deep = self.after_body(self.body(shallow)) + shallow
+        out: Tensor = self.tail(self.upsampler(deep)) + self.mean
+        return out

@@ -1,0 +1,95 @@
+"""What a person sees while work goes on: bars on a terminal, plain lines everywhere else."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+LINE_EVERY_S = 5.0  # a plain line of progress at most this often
+
+
+class Progress(Protocol):
+    """Receives one task after another."""
+
+    def start(self, label: str, total: int | None = None) -> None:
+        """Begins the task `label` of `total` units (None: unknown), ending the one before."""
+
+    def advance(self, amount: int = 1) -> None:
+        """`amount` more units of the task are done."""
+
+    def say(self, text: str) -> None:
+        """One line worth reading."""
+
+
+class _Quiet:
+    def start(self, label: str, total: int | None = None) -> None:
+        pass
+
+    def advance(self, amount: int = 1) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+
+class _Lines:
+    """Plain lines: one when a task starts, one when it is done, and one every few seconds between."""
+
+    def __init__(self) -> None:
+        self._label, self._total, self._done, self._next_s = "", None, 0, 0.0
+
+    def start(self, label: str, total: int | None = None) -> None:
+        self._label, self._total, self._done = label, total, 0
+        self._next_s = time.monotonic() + LINE_EVERY_S
+        self.say(label if total is None else f"{label}: {total}")
+
+    def advance(self, amount: int = 1) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now >= self._next_s and self._done != self._total:
+            self._next_s = now + LINE_EVERY_S
+            self.say(f"{self._label}: {self._done}" + (f"/{self._total}" if self._total else ""))
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    _total: int | None
+
+
+class _Bars:
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._task = None
+
+    def start(self, label: str, total: int | None = None) -> None:
+        if self._task is not None:
+            self._bars.stop_task(self._task)
+        self._task = self._bars.add_task(label, total=total)
+
+    def advance(self, amount: int = 1) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, amount)
+
+    def say(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, markup=False)
+
+    _task: "int | None"  # type: ignore[assignment]
+
+
+QUIET: Progress = _Quiet()
+
+
+@contextlib.contextmanager
+def console() -> Iterator[Progress]:
+    """Bars where standard output is a terminal, plain lines otherwise."""
+    if not sys.stdout.isatty():
+        yield _Lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichProgress(*columns, console=Console()) as bars:
+        yield _Bars(bars)

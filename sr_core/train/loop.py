@@ -1,0 +1,296 @@
+"""The training loop: the same function in one process, under torchrun and under Ray Train.
+
+    python -m sr_core train
+    torchrun --nproc-per-node 2 -m sr_core train
+    python -m flows.train edsr
+
+The run directory is the truth, not the launcher: it is locked by one group of ranks, the newest whole checkpoint
+in it is where training goes on, and (seed, step) says which batch comes next. Nothing else is remembered.
+"""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from sr_core import precision
+from sr_core.config import Params
+from sr_core.data.patches import Dataset, ImageSet, batches
+from sr_core.errors import ConfigError, DivergedError
+from sr_core.evaluate.metrics import PROTOCOLS, psnr
+from sr_core.models.card import Card
+from sr_core.progress import QUIET, Progress
+from sr_core.train import checkpoint, metrics_log, run
+from sr_core.train.optim import learning_rate
+from sr_core.train.state import TrainState, fresh
+from sr_core.train.step import RegressionStep
+from sr_core.upscale import upscale
+from sr_core.world import World
+
+# called on every rank when a checkpoint is written (ray.train.report is a barrier): the step and rank 0's values
+Observe = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """How a call of `train` ended."""
+
+    run_dir: Path
+    step: int
+    best_step: int | None
+    best_psnr: float | None  # dB, mean over the validated images, by params.evaluate.protocol
+    stopped: bool  # asked to stop before the last step; the same command goes on
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What `auto` and null mean for this run: resolved once by rank 0, recorded, and taken over by a resume."""
+
+    precision: precision.Precision
+    num_threads: int
+
+
+def train(
+    params: Params,
+    world: World,
+    run_dir: Path,
+    *,
+    dataset: Dataset,
+    observe: Observe | None = None,
+    progress: Progress = QUIET,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunResult:
+    """Trains until `params.train.steps`, from where `run_dir` was left.
+
+    Raises:
+        BusyError: another process trains in `run_dir`.
+        CheckpointError: `run_dir` belongs to other parameters or data, or no checkpoint in it is whole.
+        DivergedError: loss or gradient became NaN or infinite; the last checkpoint is from before that.
+    """
+    if params.train.batch < world.size:
+        raise ConfigError(f"train.batch: is {params.train.batch}, expected one crop at least for each of {world.size} ranks")
+    with run.owned(run_dir, world):
+        world.on_first(lambda: run.check_identity(run_dir, params, dataset.digest))
+        found = world.on_first(lambda: checkpoint.newest(run_dir / run.CHECKPOINTS))
+        loop = _Loop(params, world, run_dir, dataset, _settings(params, world, found.manifest))
+        loop.report_to(observe, progress if world.is_first else QUIET)
+        loop.restore(found)
+        return loop.run(should_stop)
+
+
+def _settings(params: Params, world: World, manifest: checkpoint.Manifest | None) -> Settings:
+    if manifest is not None:
+        recorded: precision.Precision = "bf16" if manifest.precision == "bf16" else "float32"
+        return Settings(precision=recorded, num_threads=manifest.num_threads)
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+    num_threads = params.train.num_threads or max(1, (os.cpu_count() or 1) // ranks_here)
+    return world.on_first(
+        lambda: Settings(precision=precision.resolve(params.train.precision, world.device), num_threads=num_threads)
+    )
+
+
+class _Loop:
+    def __init__(self, params: Params, world: World, run_dir: Path, dataset: Dataset, settings: Settings) -> None:
+        torch.set_num_threads(settings.num_threads)
+        torch.use_deterministic_algorithms(params.train.deterministic)
+        torch.backends.cudnn.benchmark = not params.train.deterministic
+        self._params, self._world, self._run_dir, self._dataset = params, world, run_dir, dataset
+        self._settings, self._git_commit = settings, run.git_commit()
+        self._state = fresh(params, world)
+        self._step = RegressionStep(self._state, params.train, world, settings.precision)
+        self._window = _Window(world)
+        self.report_to(None, QUIET)
+
+    def report_to(self, observe: Observe | None, progress: Progress) -> None:
+        self._observe, self._progress = observe or (lambda step, values: None), progress
+
+    def restore(self, found: checkpoint.Found) -> None:
+        """Takes the state from the checkpoint, or stays at step 0; the metrics log goes back with it."""
+        for line in found.rejected:
+            self._progress.say(f"checkpoint not used: {line}")
+        if found.path is not None and found.manifest is not None:
+            self._state.restore(checkpoint.load_tensors(found.path))
+            self._state.step = found.manifest.step
+            self._state.best_psnr, self._state.best_step = found.manifest.best_psnr, found.manifest.best_step
+            self._progress.say(f"goes on from {found.path}")
+        if self._world.is_first:
+            self._log = metrics_log.MetricsLog(self._run_dir, from_step=self._state.step)
+
+    def run(self, should_stop: Callable[[], bool]) -> RunResult:
+        """The loop itself."""
+        train, state, world = self._params.train, self._state, self._world
+        start, stopped = state.step, False
+        self._progress.start(f"training {self._params.task}", train.steps)
+        self._progress.advance(start)
+        source = batches(
+            self._dataset.train,
+            seed=self._params.seed,
+            start=start,
+            stop=train.steps,
+            batch=train.batch,
+            share=world.share(train.batch),
+            augment=train.augment,
+        )
+        self._window.restart()
+        for batch in source:
+            self._step(batch, stop=should_stop())
+            self._window.add(self._step)
+            stopped = self._after_step()
+            self._progress.advance()
+            if stopped:
+                source.close()
+                break
+        return RunResult(
+            run_dir=self._run_dir,
+            step=state.step,
+            best_step=state.best_step,
+            best_psnr=state.best_psnr,
+            stopped=stopped and state.step < train.steps,
+        )
+
+    def _after_step(self) -> bool:
+        """Looks, logs, validates and saves where it is time to; whether to stop."""
+        train, step = self._params.train, self._state.step
+        at_end = step == train.steps
+        logs = step % train.log_every == 0 or at_end
+        validates = step % train.eval_every == 0 or at_end
+        saves = step % train.checkpoint_every == 0 or at_end
+        stop = False
+        # reading a flag makes a GPU's host wait for the device: only where the host waits anyway
+        if self._world.device.type == "cpu" or logs or validates or saves:
+            self._raise_if_diverged()
+            stop = bool(self._step.gradients.stop.item() > 0)
+        if logs:
+            self._write(self._window.values(learning_rate(train, step - 1), train.batch))
+        if validates:
+            self._validate()
+        if saves or stop:
+            self._save()
+        if logs or validates or saves:
+            self._window.restart()
+        return stop
+
+    def _raise_if_diverged(self) -> None:
+        ranks = torch.nonzero(self._step.not_finite).flatten().tolist()
+        if ranks or not bool(torch.isfinite(self._step.gradient_norm)):
+            where = f"on rank {', '.join(map(str, ranks))}" if ranks else "summed over the ranks"
+            raise DivergedError(
+                f"step {self._state.step}: loss or gradient is NaN or infinite {where}, expected finite numbers; "
+                "no update was made; lower train.lr or set train.clip_norm, then start again"
+            )
+
+    def _write(self, values: Mapping[str, float]) -> None:
+        if self._world.is_first:
+            event = self._log.write(self._state.step, values)
+            self._progress.say(describe(event, self._params.train.steps))
+
+    def _validate(self) -> None:
+        state, train = self._state, self._params.train
+        figure = validate(state.ema, self._dataset.valid, train.eval_images, self._params, self._world, self._settings)
+        if state.best_psnr is None or figure > state.best_psnr:
+            state.best_psnr, state.best_step = figure, state.step
+            if self._world.is_first:
+                run.save_best(self._run_dir, state.ema.state_dict(), self._card())
+        self._write({"valid/psnr": figure, "valid/best_psnr": state.best_psnr})
+
+    def _card(self) -> Card:
+        params, state = self._params, self._state
+        return Card(
+            model=params.model.name,
+            preset=params.model.preset,
+            options=params.model.options,
+            scale=params.data.scale,
+            degradation=params.data.degradation,
+            dataset=self._dataset.name,
+            data_digest=self._dataset.digest,
+            params_digest=params.digest(),
+            run=self._run_dir.name,
+            step=state.step,
+            git_commit=self._git_commit,
+            protocol=params.evaluate.protocol,
+            valid_psnr=state.best_psnr,
+        )
+
+    def _save(self) -> None:
+        state = self._state
+        if self._world.is_first:
+            manifest = checkpoint.Manifest(
+                step=state.step,
+                params_digest=self._params.digest(),
+                data_digest=self._dataset.digest,
+                precision=self._settings.precision,
+                num_threads=self._settings.num_threads,
+                world_size=self._world.size,
+                torch_version=torch.__version__,
+                best_psnr=state.best_psnr,
+                best_step=state.best_step,
+            )
+            keep = self._params.train.keep_checkpoints
+            checkpoint.save(self._run_dir / run.CHECKPOINTS, state.tensors(), manifest, keep=keep)
+        self._observe(state.step, {"valid/best_psnr": state.best_psnr} if state.best_psnr is not None else {})
+
+
+class _Window:
+    """Loss and time of the steps since the last look; the loss is summed on the device."""
+
+    def __init__(self, world: World) -> None:
+        self._loss = torch.zeros((), device=world.device)
+        self._usage = metrics_log.Usage()
+        self._num, self._seconds, self._at = 0, 0.0, time.monotonic()
+        self._norm = torch.zeros((), device=world.device)
+
+    def restart(self) -> None:
+        """The clock starts again: what happened since the last step was no step."""
+        self._at = time.monotonic()
+
+    def add(self, step: RegressionStep) -> None:
+        """One more step is done."""
+        self._loss += step.gradients.loss
+        self._norm = step.gradient_norm
+        self._num += 1
+        now = time.monotonic()
+        self._seconds, self._at = self._seconds + now - self._at, now
+
+    def values(self, rate: float, batch: int) -> dict[str, float]:
+        """The means over the window, which then begins anew."""
+        loss, norm = self._loss.item() / self._num, self._norm.item()  # waits for the device: time is right after it
+        self.add_time()
+        step_s = self._seconds / self._num
+        self._loss.zero_()
+        self._num, self._seconds = 0, 0.0
+        timing = {"train/step_s": step_s, "train/crops_per_s": batch / step_s}
+        return {"train/loss": loss, "train/gradient_norm": norm, "train/lr": rate, **timing, **self._usage.look()}
+
+    def add_time(self) -> None:
+        """Counts the wait for the device as time of the steps."""
+        now = time.monotonic()
+        self._seconds, self._at = self._seconds + now - self._at, now
+
+
+@torch.inference_mode()
+def validate(
+    network: torch.nn.Module, images: ImageSet, num_images: int, params: Params, world: World, settings: Settings
+) -> float:
+    """Mean PSNR in dB over the first `num_images` images, which are spread over the ranks."""
+    num = min(num_images, len(images))
+    protocol = PROTOCOLS[params.evaluate.protocol]
+    figures = torch.zeros(num, dtype=torch.float64, device=world.device)
+    for i in range(world.rank, num, world.size):
+        sr = upscale(network, images.lr(i), device=world.device, precision=settings.precision)
+        figures[i] = psnr(sr, images.hr(i), protocol=protocol, scale=images.scale)
+    return float(world.sum_in_place(figures).mean())
+
+
+def describe(event: metrics_log.Event, steps: int) -> str:
+    """One line for a person on an event of the log."""
+    values, parts = event.values, [f"step {event.step}/{steps}"]
+    if "train/loss" in values:
+        left_s = (steps - event.step) * values["train/step_s"]
+        parts += [f"loss {values['train/loss']:.3f}", f"{values['train/crops_per_s']:.1f} crops/s"]
+        parts += [f"{int(left_s) // 60}:{int(left_s) % 60:02d} left"]
+    if "valid/psnr" in values:
+        parts += [f"validation PSNR {values['valid/psnr']:.3f} dB (best {values['valid/best_psnr']:.3f})"]
+    return "  ".join(parts)

@@ -1,0 +1,124 @@
+"""A run directory: where it is, who may write to it, what it was started with, and what it leaves behind.
+
+    data/runs/<model>-x<S>-<degradation>-<8 digits>/
+        params.json   metrics.jsonl   checkpoints/step-N/   best/step-N/
+
+The name's digits are those of the parameters' and the data's digests: relaunching the same command finds its run,
+and other parameters or other data find another.
+"""
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sr_core import config, files
+from sr_core.errors import CheckpointError
+from sr_core.models.card import Card
+from sr_core.train import checkpoint, metrics_log
+from sr_core.world import World
+
+CHECKPOINTS, BEST, PARAMS = "checkpoints", "best", "params.json"
+NUM_BEST_KEPT = 2  # the run may go back to a checkpoint from before the newest
+
+
+def run_directory(params: config.Params, data_digest: str) -> Path:
+    """The directory of the run that `params` on this data is."""
+    digits = files.digest_of([params.digest(), data_digest])[:8]
+    return Path(params.data.root) / "runs" / f"{params.task}-{digits}"
+
+
+def model_directory(params: config.Params) -> Path:
+    """Where the finished model of `params.task` is published."""
+    return Path(params.data.root) / "models" / params.task
+
+
+def git_commit() -> str | None:
+    """The commit of this code, with `-dirty` if tracked files differ from it; None outside a git checkout."""
+    here = str(Path(__file__).parent)
+    command = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+@contextlib.contextmanager
+def owned(run_dir: Path, world: World) -> Iterator[None]:
+    """Holds `run_dir` for this group of ranks alone; BusyError on every rank if another process has it."""
+    with contextlib.ExitStack() as stack:
+        world.on_first(lambda: stack.enter_context(files.lock_directory(run_dir)))
+        yield
+
+
+def check_identity(run_dir: Path, params: config.Params, data_digest: str) -> None:
+    """Writes down what a new run is started with; of an old one, checks that it is still that.
+
+    Raises:
+        CheckpointError: the parameters or the data differ; names the first differing key and both values.
+    """
+    own = {"params": config.to_dict(params), "params_digest": params.digest(), "data_digest": data_digest}
+    path = run_dir / PARAMS
+    if not path.exists():
+        files.write_atomic(path, files.to_json(own))
+        return
+    stored = json.loads(path.read_text())
+    if stored["params_digest"] != own["params_digest"]:
+        key, was, now = _first_difference(stored["params"], config.to_dict(params))
+        raise CheckpointError(f"{run_dir}: was started with {key} {was!r}, now it is {now!r}; start another run")
+    if stored["data_digest"] != data_digest:
+        raise CheckpointError(
+            f"{run_dir}: was started on data {stored['data_digest'][:8]}, the shards are now {data_digest[:8]}; "
+            "start another run, or bring the shards back"
+        )
+
+
+def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> tuple[str, Any, Any]:
+    for key in now:
+        if isinstance(now[key], Mapping) and isinstance(was.get(key), Mapping):
+            found = _first_difference(was[key], now[key], f"{prefix}{key}.")
+            if found[0]:
+                return found
+        elif was.get(key) != now[key] and prefix + key.split(".")[0] not in {"launch", "track", "matrix"}:
+            return f"{prefix}{key}", was.get(key), now[key]
+    return "", None, None
+
+
+def save_best(run_dir: Path, weights: Mapping[str, Tensor], card: Card) -> None:
+    """Keeps the best weights so far as a model directory."""
+    checkpoint.save_model(run_dir / BEST / f"step-{card.step:08d}", weights, card, {})
+    for old in sorted((run_dir / BEST).glob("step-*"), reverse=True)[NUM_BEST_KEPT:]:
+        shutil.rmtree(old)
+
+
+def publish(params: config.Params, run_dir: Path) -> Card:
+    """Makes the run's best model the task's published one (data/models/<task>) and returns its card.
+
+    Beside weights and card it holds curves.json, the losses and validation figures by step, for plots.
+    """
+    found = checkpoint.newest(run_dir / CHECKPOINTS)
+    if found.manifest is None or found.manifest.step < params.train.steps:
+        step = found.manifest.step if found.manifest else 0
+        raise CheckpointError(f"{run_dir}: is at step {step} of {params.train.steps}; finish it before publishing")
+    best = run_dir / BEST / f"step-{found.manifest.best_step:08d}"
+    loaded = checkpoint.load_model(best)
+    curves = files.to_json(_curves(run_dir))
+    return checkpoint.save_model(
+        model_directory(params), loaded.network.state_dict(), loaded.card, {"curves.json": curves}
+    )
+
+
+def _curves(run_dir: Path) -> list[dict[str, float]]:
+    names = {"train/loss": "train_loss", "train/lr": "learning_rate", "valid/psnr": "valid_psnr"}
+    rows: dict[int, dict[str, float]] = {}
+    for event in metrics_log.read(run_dir):
+        found = {names[key]: value for key, value in event.values.items() if key in names}
+        if found:
+            rows.setdefault(event.step, {"step": event.step}).update(found)
+    return list(rows.values())

@@ -1,0 +1,76 @@
+"""What changes while training goes on, and nothing else: the one mutable object, owned by the loop."""
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sr_core import models
+from sr_core.config import Params
+from sr_core.errors import CheckpointError
+from sr_core.train import optim
+from sr_core.world import World
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class TrainState:
+    """The network, its moving average, the optimizer, and how far training has come."""
+
+    network: nn.Module
+    ema: nn.Module  # the network itself when there is no moving average
+    optimizer: torch.optim.Adam
+    step: int = 0
+    best_psnr: float | None = None
+    best_step: int | None = None
+
+    def update_ema(self, decay: float) -> None:
+        """ema = decay * ema + (1 - decay) * network, for every parameter."""
+        if self.ema is not self.network:
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1.0 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by name; the tensors themselves, not copies."""
+        return dict(self._named_tensors())
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Copies `tensors` into the state; raises CheckpointError with the first name or shape that does not fit."""
+        for name, own in self._named_tensors():
+            found = tensors.get(name)
+            if found is None or found.shape != own.shape:
+                shape = "absent" if found is None else tuple(found.shape)
+                raise CheckpointError(f"checkpoint: {name} is {shape}, expected shape {tuple(own.shape)}")
+            own.copy_(found)
+
+    @torch.no_grad()
+    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from ((f"network/{name}", tensor) for name, tensor in self.network.state_dict().items())
+        if self.ema is not self.network:
+            yield from ((f"ema/{name}", tensor) for name, tensor in self.ema.state_dict().items())
+        for name, parameter in self.network.named_parameters():
+            for key, tensor in _slots(self.optimizer, parameter).items():
+                yield f"adam/{name}/{key}", tensor
+
+
+def _slots(optimizer: torch.optim.Adam, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """Adam's own tensors for `parameter`, made as Adam makes them if it has not stepped yet."""
+    slots: dict[str, Any] = optimizer.state[parameter]
+    if not slots:
+        slots["step"] = torch.zeros((), device=parameter.device)
+        slots["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        slots["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+    return slots
+
+
+def fresh(params: Params, world: World) -> TrainState:
+    """The state at step 0: the same weights on every rank, from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)
+        network = models.build(
+            params.model.name, scale=params.data.scale, preset=params.model.preset, options=params.model.options
+        )
+    network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema = copy.deepcopy(network).requires_grad_(False) if params.train.ema_decay > 0 else network
+    return TrainState(network=network, ema=ema, optimizer=optim.build(network.parameters(), params.train))
