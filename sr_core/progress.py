@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 LINE_EVERY_S = 5.0  # a plain line of progress at most this often
@@ -41,7 +41,8 @@ class _Lines:
     """Plain lines: one when a task starts, one when it is done, and one every few seconds between."""
 
     def __init__(self) -> None:
-        self._label, self._total, self._done, self._next_s = "", None, 0, 0.0
+        self._label, self._done, self._next_s = "", 0, 0.0
+        self._total: int | None = None
 
     def start(self, label: str, total: int | None = None) -> None:
         self._label, self._total, self._done = label, total, 0
@@ -58,13 +59,11 @@ class _Lines:
     def say(self, text: str) -> None:
         print(text, flush=True)
 
-    _total: int | None
-
 
 class _Bars:
     def __init__(self, bars: RichProgress) -> None:
         self._bars = bars
-        self._task = None
+        self._task: TaskID | None = None
 
     def start(self, label: str, total: int | None = None) -> None:
         if self._task is not None:
@@ -77,8 +76,6 @@ class _Bars:
 
     def say(self, text: str) -> None:
         self._bars.console.print(text, highlight=False, markup=False)
-
-    _task: "int | None"  # type: ignore[assignment]
 
 
 QUIET: Progress = _Quiet()

@@ -45,14 +45,15 @@ def build(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> 
     Raises:
         ConfigError: no such model, preset or option (with the nearest name), or an option of a wrong type.
     """
-    entry = _look_up("model.name", name, MODELS)
+    entry: ModelEntry = _look_up("model.name", name, MODELS)
     values = {**_look_up("model.preset", preset, entry.presets), **options}
     fields = {field.name: field.type for field in dataclasses.fields(entry.config) if field.name != "scale"}
     for option, value in values.items():
         kind = _look_up(f"model.options.{option}", option, fields, is_key=True)
         if isinstance(value, bool) or not isinstance(value, int | float if kind is float else int) or value <= 0:
             raise ConfigError(f"model.options.{option}: is {value!r}, expected a {kind.__name__} above 0")
-    return entry.build(entry.config(scale=scale, **values))
+    network: nn.Module = entry.build(entry.config(scale=scale, **values))
+    return network
 
 
 def _look_up(key: str, name: str, table: Mapping[str, Any], *, is_key: bool = False) -> Any:

@@ -7,6 +7,7 @@ Shapes: B batch, F features, H W LR size, S scale.
 """
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class EdsrConfig:
     res_scale: float = 1.0
 
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "small": {"num_blocks": 4, "num_features": 32},  # ours: minutes on a laptop
     "baseline": {},
     "full": {"num_blocks": 32, "num_features": 256, "res_scale": 0.1},

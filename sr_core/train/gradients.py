@@ -53,7 +53,7 @@ class GradientBuffer:
 
     def clip(self, max_norm: float) -> Tensor:
         """Scales the gradients so that their global L2 norm is at most `max_norm` (0: as they are); the norm before."""
-        norm = torch.linalg.vector_norm(self.gradients)
+        norm: Tensor = torch.linalg.vector_norm(self.gradients)
         if max_norm > 0:
             self.gradients.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0))
         return norm
