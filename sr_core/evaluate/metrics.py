@@ -14,12 +14,11 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from sr_core.errors import ImageError
 
-RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), RGB
-Plane = npt.NDArray[np.float64]  # (H, W)
+Plane = NDArray[np.float64]  # (H, W)
 
 PEAK = 255.0
 WINDOW = 11  # side of SSIM's Gaussian window
@@ -59,7 +58,7 @@ PROTOCOLS = {
 }
 
 
-def psnr(sr: RgbImage, hr: RgbImage, *, protocol: Protocol, scale: int) -> float:
+def psnr(sr: NDArray[np.uint8], hr: NDArray[np.uint8], *, protocol: Protocol, scale: int) -> float:
     """Peak signal-to-noise ratio in dB of `sr` against `hr`, both (H, W, 3) uint8; math.inf when they are equal.
 
     For RGB the squared error is averaged over the three channels before the logarithm.
@@ -71,7 +70,7 @@ def psnr(sr: RgbImage, hr: RgbImage, *, protocol: Protocol, scale: int) -> float
     return math.inf if error == 0 else float(10 * np.log10(PEAK**2 / error))
 
 
-def ssim(sr: RgbImage, hr: RgbImage, *, protocol: Protocol, scale: int) -> float:
+def ssim(sr: NDArray[np.uint8], hr: NDArray[np.uint8], *, protocol: Protocol, scale: int) -> float:
     """Structural similarity of `sr` and `hr`, both (H, W, 3) uint8: the mean over all 11x11 windows inside the image.
 
     Gaussian window with sigma 1.5, K = (0.01, 0.03), population variance; for RGB the mean over the three channels.
@@ -82,13 +81,15 @@ def ssim(sr: RgbImage, hr: RgbImage, *, protocol: Protocol, scale: int) -> float
     return float(np.mean([_ssim(a, b) for a, b in _planes(sr, hr, protocol, scale, least=WINDOW)]))
 
 
-def luma(image: RgbImage) -> Plane:
+def luma(image: NDArray[np.uint8]) -> Plane:
     """Y of (H, W, 3) uint8 RGB in 16..235, not rounded, (H, W)."""
     weights = np.array([65.481, 128.553, 24.966]) / 255.0
     return np.asarray(16.0 + image @ weights, dtype=np.float64)
 
 
-def _planes(sr: RgbImage, hr: RgbImage, protocol: Protocol, scale: int, *, least: int) -> list[tuple[Plane, Plane]]:
+def _planes(
+    sr: NDArray[np.uint8], hr: NDArray[np.uint8], protocol: Protocol, scale: int, *, least: int
+) -> list[tuple[Plane, Plane]]:
     """The pairs of planes to compare, shaved."""
     shave = protocol.shave_of(scale)
     _check(sr, hr, shave, least)
@@ -99,7 +100,7 @@ def _planes(sr: RgbImage, hr: RgbImage, protocol: Protocol, scale: int, *, least
     return [(pair[0][..., c], pair[1][..., c]) for c in range(3)]
 
 
-def _check(sr: RgbImage, hr: RgbImage, shave: int, least: int) -> None:
+def _check(sr: NDArray[np.uint8], hr: NDArray[np.uint8], shave: int, least: int) -> None:
     for name, image in (("SR", sr), ("HR", hr)):
         # a float image in 0..1 would give a number, and a wrong one
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -120,7 +121,7 @@ def _check(sr: RgbImage, hr: RgbImage, shave: int, least: int) -> None:
         )
 
 
-def _size(image: npt.NDArray[Any]) -> str:
+def _size(image: NDArray[Any]) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
 
 
