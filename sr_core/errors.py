@@ -56,6 +56,12 @@ class BusyError(SrError):
     exit_code = 7
 
 
+class TrackError(SrError):
+    """The tracking server does not answer, or refuses."""
+
+    exit_code = 8
+
+
 def listed(offenders: Sequence[str], *, most: int = 50) -> str:
     """`offenders` as indented lines, cut after `most` with a count of the rest."""
     lines = [f"\n  {offender}" for offender in offenders[:most]]

@@ -1,0 +1,168 @@
+"""The registry of models in MLflow: one version for one set of weights, and one champion.
+
+A version's artefact holds weights.safetensors and card.json and names serving.pyfunc as its loader: no pickle and no
+code. It is found again by the tag `sr.weights_sha256`, so that registering twice makes one version. Which version is
+champion is decided in flows/champion.py and stored with its reason as the tag `sr.champion_decision`.
+"""
+
+import json
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.champion import Decision, Figures, RegisteredVersion, decide
+from flows.extras import require
+from flows.store import connect, explained
+from flows.track import RUN_TAG, find_or_create, flatten, ship
+from sr_core import config
+from sr_core.evaluate.benchmark import EvalReport, read_report
+from sr_core.models.card import Card
+from sr_core.train import checkpoint
+
+WEIGHTS_TAG, DECISION_TAG = "sr.weights_sha256", "sr.champion_decision"
+CHAMPION = "champion"
+
+
+def record_report(client: Any, run_id: str, report_dir: Path) -> None:
+    """Adds an evaluation to a run: metrics.json's numbers as `report/…`, and every file as an artefact."""
+    from mlflow.entities import Metric
+
+    path = report_dir / "metrics.json"
+    values = {f"report/{key}": float(value) for key, value in flatten(json.loads(path.read_text())).items()}
+    known = client.get_run(run_id).data.metrics
+    written_ms = int(path.stat().st_mtime * 1000)
+    new = [Metric(key, value, written_ms, 0) for key, value in values.items() if known.get(key) != value]
+    client.log_batch(run_id, metrics=new)
+    client.log_artifacts(run_id, str(report_dir), "report")
+
+
+def register(params: config.Params, model_dir: Path, report_dir: Path) -> RegisteredVersion:
+    """Puts the model and its evaluation into MLflow, and makes it champion if it is better than the champion.
+
+    The same weights are the same version, however often this is called; the evaluation last given is the one that
+    counts. The name is sr-<model>-x<S>-<degradation>.
+
+    Raises:
+        TrackError: the server does not answer or refuses.
+        CheckpointError: there is no model in `model_dir`.
+    """
+    card = checkpoint.read_card(model_dir)
+    report = read_report(report_dir / "report.json")
+    client = connect(params.track.uri)
+    name = f"sr-{params.task}"
+    with explained(params.track.uri):
+        run_id = _run_of(client, params, card)
+        record_report(client, run_id, report_dir)
+        version = _find_version(client, name, card) or _log_version(params.track.uri, run_id, name, model_dir, card)
+        figures = _figures(report, card, version)
+        decision = _crown(client, name, figures)
+        for key, value in (_version_tags(card, run_id) | figures.to_tags() | {DECISION_TAG: decision.reason}).items():
+            client.set_model_version_tag(name, str(version), key, value)
+    return RegisteredVersion(
+        name=name,
+        version=version,
+        run_id=run_id,
+        weights_sha256=card.weights_sha256,
+        champion=decision.champion,
+        reason=decision.reason,
+    )
+
+
+def _run_of(client: Any, params: config.Params, card: Card) -> str:
+    """The run that trained the model; made from the card where its run directory is not on this machine."""
+    run_dir = Path(params.data.root) / "runs" / card.run
+    run_id = ship(run_dir, params.track) if run_dir.is_dir() else None
+    return run_id or find_or_create(client, params.track, params, card.run, card.data_digest, [])
+
+
+def _find_version(client: Any, name: str, card: Card) -> int | None:
+    found = client.search_model_versions(f"name = '{name}' and tags.`{WEIGHTS_TAG}` = '{card.weights_sha256}'")
+    return min((int(version.version) for version in found), default=None)
+
+
+def _log_version(uri: str, run_id: str, name: str, model_dir: Path, card: Card) -> int:
+    """A new version of `name`, logged with `run_id`: two files, and serving.pyfunc named as their loader."""
+    mlflow = require("mlflow", "pipeline")
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    photographs = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
+    with tempfile.TemporaryDirectory() as folder:
+        # the model directory also holds the curves, which would make other bytes of the same model
+        for file in (checkpoint.WEIGHTS, checkpoint.CARD):
+            shutil.copyfile(model_dir / file, Path(folder) / file)
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        with mlflow.start_run(run_id=run_id):
+            info = mlflow.pyfunc.log_model(
+                name=name,
+                loader_module="serving.pyfunc",
+                data_path=folder,
+                signature=ModelSignature(inputs=photographs, outputs=photographs),
+                input_example=np.arange(8 * 8 * 3, dtype=np.uint8).reshape(1, 8, 8, 3),
+                pip_requirements=_requirements(),
+                registered_model_name=name,
+                # set when the version is made, or a crash here would leave one that is not found again
+                tags={WEIGHTS_TAG: card.weights_sha256},
+            )
+    return int(info.registered_model_version)
+
+
+def _requirements() -> list[str]:
+    """What loading and predicting imports, besides this package; inferred by MLflow it takes 4 s."""
+    names = ("mlflow", "torch", "numpy", "pillow", "safetensors", "pyyaml", "rich")
+    return [f"{name}=={metadata.version(name)}" for name in names]
+
+
+def _figures(report: EvalReport, card: Card, version: int) -> Figures:
+    mean = report.mean(card.model)
+    return Figures(
+        version=version,
+        protocol=report.protocol.name,
+        precision=report.precision,
+        test_set=report.test_set,
+        test_set_digest=report.test_set_digest,
+        psnr=mean.psnr,
+        ssim=mean.ssim,
+    )
+
+
+def _version_tags(card: Card, run_id: str) -> dict[str, str]:
+    return {
+        RUN_TAG: card.run,
+        "sr.run_id": run_id,
+        "sr.architecture": f"{card.model}/{card.preset}",
+        "sr.scale": str(card.scale),
+        "sr.degradation": card.degradation,
+        "sr.data_digest": card.data_digest,
+        "sr.git_commit": card.git_commit or "unknown",
+    }
+
+
+def _crown(client: Any, name: str, figures: Figures) -> Decision:
+    """Decides on the title and moves the alias where the version takes it."""
+    holder = _champion(client, name)
+    against = None
+    if holder is not None and int(holder.version) != figures.version:
+        against = Figures.from_tags(int(holder.version), holder.tags)
+        if against is None:
+            return Decision(champion=False, reason=f"refused: champion version {holder.version} has no figures")
+    decision = decide(figures, against)
+    if decision.champion:
+        client.set_registered_model_alias(name, CHAMPION, str(figures.version))
+    return decision
+
+
+def _champion(client: Any, name: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise

@@ -1,0 +1,84 @@
+"""Opening an MLflow store or server without ever waiting long for it.
+
+With MLflow's own timeouts one call to a server that is down takes 246 s; several processes that create the tables of
+one sqlite store at once ruin it. Here a server is asked for its health first, and a sqlite store is opened under a
+lock.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flows.extras import require
+from sr_core.errors import TrackError
+
+HEALTH_TIMEOUT_S = 2.0
+
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+def connect(uri: str) -> Any:
+    """A client of the MLflow store at `uri`; a sqlite store is created if it is not there.
+
+    Raises:
+        TrackError: the server does not answer within seconds, or the store cannot be opened.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    _check_health(uri)
+    mlflow = require("mlflow", "pipeline")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with explained(uri), _alone(uri):
+        client = mlflow.MlflowClient(uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _check_health(uri: str) -> None:
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S):
+            pass
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        raise TrackError(
+            f"track.uri: no MLflow server answers at {uri} ({cause}); start it, or set track.uri to another"
+        ) from None
+
+
+@contextlib.contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """What MLflow raises, as a TrackError in one sentence."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise TrackError(f"track.uri: MLflow at {uri} refused ({first}); see that it runs, and try again") from error
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Holds a local sqlite store's lock: several processes that create its tables at once ruin it."""
+    path = uri.partition("sqlite:///")[2]
+    if not path:
+        yield
+        return
+    Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+    with Path(f"{path}.lock").open("a") as file:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        yield
