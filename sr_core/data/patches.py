@@ -1,0 +1,200 @@
+"""Batches of crops out of memory-mapped shards, and whole validation images.
+
+B batch, S scale, h w crop in LR pixels. Pixels stay uint8 until they are on the device; symmetries and floats
+are made there. Crops are copied once, row by row, out of the mapped file into a tensor that is (B, h, w, 3) in
+memory: seen as (B, 3, h, w) it is channels_last already.
+"""
+
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sr_core.config import DataParams
+from sr_core.data import index as indexes
+from sr_core.data.index import HR, ShardIndex
+from sr_core.data.order import draw
+from sr_core.errors import ShardError
+from sr_core.files import digest_of
+
+STEPS_AHEAD = 2  # batches that are made while one is trained on
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Crops as stored, uint8 and channels_last, and the symmetry (0 to 7) that each is to be given."""
+
+    lr: Tensor  # (B, 3, h, w)
+    hr: Tensor  # (B, 3, S*h, S*w)
+    symmetry: Tensor  # (B,) uint8: bit 0 flip x, bit 1 flip y, bit 2 then transpose
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on `device`; from pinned memory the copy goes on in the background."""
+        lr, hr, symmetry = (each.to(device, non_blocking=True) for each in (self.lr, self.hr, self.symmetry))
+        return Batch(lr=lr, hr=hr, symmetry=symmetry)
+
+
+def augment(batch: Batch) -> tuple[Tensor, Tensor]:
+    """LR and HR with their symmetries, as float32 0..255, channels_last; waits for no device."""
+    turn = _turned_one_by_one if batch.symmetry.device.type == "cpu" else _turned_at_once
+    return turn(batch.lr, batch.symmetry), turn(batch.hr, batch.symmetry)
+
+
+def _turned_at_once(crops: Tensor, symmetry: Tensor) -> Tensor:
+    """Three passes over the batch, without the host's knowing the symmetries."""
+    flip_x, flip_y, transpose = ((symmetry & bit).bool().view(-1, 1, 1, 1) for bit in (1, 2, 4))
+    crops = torch.where(flip_x, crops.flip(3), crops)
+    crops = torch.where(flip_y, crops.flip(2), crops)
+    crops = torch.where(transpose, crops.transpose(2, 3), crops)
+    return crops.to(torch.float32, memory_format=torch.channels_last)
+
+
+def _turned_one_by_one(crops: Tensor, symmetry: Tensor) -> Tensor:
+    """One pass, as views: on a CPU ten times faster than copying both branches of every choice."""
+    out = torch.empty_like(crops, dtype=torch.float32, memory_format=torch.channels_last)
+    for i, bits in enumerate(symmetry.tolist()):
+        crop = crops[i].flip([axis for bit, axis in ((1, 2), (2, 1)) if bits & bit])
+        out[i] = crop.transpose(1, 2) if bits & 4 else crop
+    return out
+
+
+class PatchSet:
+    """The training patches, HR and LR, mapped into memory."""
+
+    def __init__(self, hr: Path, lr: Path, index: ShardIndex) -> None:
+        self.scale, self.crop, self.patch = index.scale, index.crop, index.patch
+        # plain arrays: slicing np.memmap objects costs more than copying the crop
+        self._hr, self._lr = (
+            [np.asarray(np.load(folder / name, mmap_mode="r")) for name in sorted(index.files)] for folder in (hr, lr)
+        )
+        self._starts = np.cumsum([0, *map(len, self._hr)])
+        self._pin = torch.cuda.is_available()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def batch(self, seed: int, step: int, batch: int, share: range, augment: bool) -> Batch:
+        """The samples `share` of the global batch of `batch` samples that `step` has."""
+        positions = self.patch // self.scale - self.crop + 1
+        drawn = draw(seed=seed, step=step, batch=batch, num_patches=len(self), positions=positions, augment=augment)
+        mine = slice(share.start, share.stop)
+        lr, hr = self._empty(len(share), self.crop), self._empty(len(share), self.crop * self.scale)
+        self._copy(self._lr, lr.numpy(), drawn.patch[mine], drawn.top[mine], drawn.left[mine])
+        self._copy(self._hr, hr.numpy(), drawn.patch[mine], drawn.top[mine] * self.scale, drawn.left[mine] * self.scale)
+        symmetry = torch.from_numpy(drawn.symmetry[mine].astype(np.uint8))
+        return Batch(lr=lr.permute(0, 3, 1, 2), hr=hr.permute(0, 3, 1, 2), symmetry=symmetry)
+
+    def _empty(self, count: int, side: int) -> Tensor:
+        return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=self._pin)
+
+    def _copy(
+        self,
+        shards: list[NDArray[np.uint8]],
+        out: NDArray[np.uint8],
+        patch: NDArray[np.int64],
+        top: NDArray[np.int64],
+        left: NDArray[np.int64],
+    ) -> None:
+        shard = np.searchsorted(self._starts, patch, side="right") - 1
+        place = patch - self._starts[shard]
+        side = out.shape[1]
+        for i, (s, k, y, x) in enumerate(zip(shard.tolist(), place.tolist(), top.tolist(), left.tolist(), strict=True)):
+            out[i] = shards[s][k, y : y + side, x : x + side]
+
+
+class ImageSet:
+    """The validation images, whole; HR is cropped to a multiple of the scale."""
+
+    def __init__(self, hr: Path, lr: Path, hr_index: ShardIndex, lr_index: ShardIndex) -> None:
+        self.scale = hr_index.scale
+        self.keys = hr_index.keys
+        self.digest = digest_of([hr_index.digest, lr_index.digest])
+        self._hr, self._lr = hr, lr
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def lr(self, i: int) -> NDArray[np.uint8]:
+        """LR image `i` as (h, w, 3)."""
+        return _load(self._lr / f"{self.keys[i]}.npy")
+
+    def hr(self, i: int) -> NDArray[np.uint8]:
+        """HR image `i` as (S*h, S*w, 3)."""
+        return _load(self._hr / f"{self.keys[i]}.npy")
+
+
+def _load(path: Path) -> NDArray[np.uint8]:
+    image: NDArray[np.uint8] = np.load(path)
+    return image
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """What a run trains and is validated on; `digest` is the data version."""
+
+    train: PatchSet
+    valid: ImageSet
+    digest: str
+
+
+def open_dataset(params: DataParams, *, verify: bool) -> Dataset:
+    """The shards for `params`; `verify` reads every byte of them once.
+
+    Raises:
+        ShardError: shards are absent, damaged, or were built for other parameters.
+    """
+    folders = indexes.shard_directories(params)
+    found = {name: indexes.load_index(folder) for name, folder in folders.items()}
+    _check_fit(params, folders, found)
+    if verify:
+        for name, folder in folders.items():
+            indexes.verify(folder, found[name])
+    hr, lr = (f"train/{track}" for track in (HR, params.degradation))
+    valid_hr, valid_lr = (f"valid/{track}" for track in (HR, params.degradation))
+    return Dataset(
+        train=PatchSet(folders[hr], folders[lr], found[hr]),
+        valid=ImageSet(folders[valid_hr], folders[valid_lr], found[valid_hr], found[valid_lr]),
+        digest=indexes.version_of(found).digest,
+    )
+
+
+def _check_fit(params: DataParams, folders: dict[str, Path], found: dict[str, ShardIndex]) -> None:
+    for name, index in found.items():
+        if index.kind == "patches" and index.crop != params.crop:
+            raise ShardError(
+                f"{folders[name]}: was built for data.crop {index.crop}, but data.crop is {params.crop}; "
+                "run `python -m sr_core shard`"
+            )
+        if index.hr_digest != found[f"{index.split}/{HR}"].hr_digest:
+            raise ShardError(
+                f"{folders[name]}: does not belong to the HR shards beside it; run `python -m sr_core shard`"
+            )
+
+
+def batches(
+    patches: PatchSet, *, seed: int, start: int, stop: int, batch: int, share: range, augment: bool
+) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop` - 1; a thread makes the next ones meanwhile.
+
+    What goes wrong in the thread is raised here, at its step. Closing the iterator ends the thread.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    steps = iter(range(start, stop))
+    ahead = deque(
+        pool.submit(patches.batch, seed, step, batch, share, augment) for step in itertools.islice(steps, STEPS_AHEAD)
+    )
+    try:
+        while ahead:
+            ready = ahead.popleft().result()
+            for step in itertools.islice(steps, 1):
+                ahead.append(pool.submit(patches.batch, seed, step, batch, share, augment))
+            yield ready
+    finally:
+        pool.shutdown(cancel_futures=True)
