@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sr_core import files, models
 from sr_core.errors import CheckpointError
+from sr_core.files import FileRecord
 from sr_core.models.card import Card
 
 STATE, MANIFEST, WEIGHTS, CARD = "state.safetensors", "manifest.json", "weights.safetensors", "card.json"
@@ -38,7 +39,7 @@ class Manifest:
     torch_version: str
     best_psnr: float | None
     best_step: int | None
-    files: Mapping[str, files.FileRecord] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, FileRecord] = dataclasses.field(default_factory=dict)
     version: int = FORMAT_VERSION
 
 
