@@ -63,7 +63,7 @@ class Edsr(nn.Module):
         self.body = nn.Sequential(*(ResidualBlock(features, config.res_scale) for _ in range(config.num_blocks)))
         self.after_body = conv3x3(features, features)
         self.upsampler = upsampler(features, config.scale)
-        self.tail = Float32Conv2d(features, 3, 3, padding=1)
+        self.tail = Float32Conv2d(features, 3, kernel_size=3)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 3, S*H, S*W)."""
