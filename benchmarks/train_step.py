@@ -42,7 +42,9 @@ def main() -> None:
         # the first round warms up
         pairs = zip(times[theirs][1:], times[ours][1:], strict=True)
         ratio = statistics.median(plain / own for plain, own in pairs)
-        device = torch.cuda.get_device_name() if world.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        device = (
+            torch.cuda.get_device_name() if world.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        )
         print(f"{arguments.model} {arguments.preset} x{arguments.scale}, {precision}, {device}")
         print(f"train_step_{arguments.model}_speedup: {ratio:.2f}")
 
@@ -57,13 +59,13 @@ def _project_step(
     )
     precision = resolve(params.train.precision, world.device)
     step = RegressionStep(fresh(params, world), params.train, world, precision)
-    batch = Batch(lr=lr.permute(0, 3, 1, 2), hr=hr.permute(0, 3, 1, 2), symmetry=torch.arange(BATCH, dtype=torch.uint8) % 8)
+    batch = Batch(
+        lr=lr.permute(0, 3, 1, 2), hr=hr.permute(0, 3, 1, 2), symmetry=torch.arange(BATCH, dtype=torch.uint8) % 8
+    )
     return lambda: step(batch), precision
 
 
-def _plain_step(
-    arguments: argparse.Namespace, world: World, lr: torch.Tensor, hr: torch.Tensor
-) -> Callable[[], None]:
+def _plain_step(arguments: argparse.Namespace, world: World, lr: torch.Tensor, hr: torch.Tensor) -> Callable[[], None]:
     network = build(arguments.model, scale=arguments.scale, preset=arguments.preset, options={}).to(world.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR)
     lr, hr = (images.permute(0, 3, 1, 2).contiguous() for images in (lr, hr))

@@ -8,7 +8,7 @@ memory: seen as (B, 3, h, w) it is channels_last already.
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -180,7 +180,7 @@ def _check_fit(params: DataParams, folders: dict[str, Path], found: dict[str, Sh
 
 def batches(
     patches: PatchSet, *, seed: int, start: int, stop: int, batch: int, share: range, augment: bool
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of steps `start` to `stop` - 1; a thread makes the next ones meanwhile.
 
     What goes wrong in the thread is raised here, at its step. Closing the iterator ends the thread.

@@ -28,10 +28,12 @@ class Float32Conv2d(nn.Conv2d):
     def __init__(self, num_in: int, num_out: int, kernel_size: int) -> None:
         super().__init__(num_in, num_out, kernel_size, padding=kernel_size // 2)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name)
+    def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) of any float type -> (B, C', H, W) float32."""
         with torch.autocast(input.device.type, enabled=False):
-            out: Tensor = _Float32Conv.apply(input, self.weight, self.bias, self.kernel_size[0] // 2)
+            out: Tensor = _Float32Conv.apply(  # type: ignore[no-untyped-call]
+                input, self.weight, self.bias, self.kernel_size[0] // 2
+            )
             return out
 
 
@@ -65,11 +67,11 @@ class SubPixelConv2d(nn.Conv2d):
         super().__init__(num_features, scale * scale * num_features, 3, padding=1)
         self.scale = scale
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name)
+    def forward(self, input: Tensor) -> Tensor:
         """(B, F, H, W) -> (B, F, S*H, S*W)."""
         scale, (batch, num_features, height, width) = self.scale, input.shape
-        weight = self.weight.unflatten(0, (num_features, -1)).transpose(0, 1).flatten(0, 1)
-        bias = self.bias.unflatten(0, (num_features, -1)).t().flatten() if self.bias is not None else None
+        weight = self.weight.view(num_features, scale * scale, *self.weight.shape[1:]).transpose(0, 1).flatten(0, 1)
+        bias = self.bias.view(num_features, scale * scale).t().flatten() if self.bias is not None else None
         out = nn.functional.conv2d(input, weight.contiguous(memory_format=torch.channels_last), bias, padding=1)
         pixels = out.permute(0, 2, 3, 1).reshape(batch, height, width, scale, scale, num_features)
         pixels = pixels.transpose(2, 3).reshape(batch, height * scale, width * scale, num_features)

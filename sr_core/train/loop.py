@@ -8,6 +8,7 @@ The run directory is the truth, not the launcher: it is locked by one group of r
 in it is where training goes on, and (seed, step) says which batch comes next. Nothing else is remembered.
 """
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -19,13 +20,14 @@ import torch
 from sr_core import precision
 from sr_core.config import Params
 from sr_core.data.patches import Dataset, ImageSet, batches
+from sr_core.data.sources import dataset_name
 from sr_core.errors import ConfigError, DivergedError
 from sr_core.evaluate.metrics import PROTOCOLS, psnr
 from sr_core.models.card import Card
 from sr_core.progress import QUIET, Progress
 from sr_core.train import checkpoint, metrics_log, run
 from sr_core.train.optim import learning_rate
-from sr_core.train.state import TrainState, fresh
+from sr_core.train.state import fresh
 from sr_core.train.step import RegressionStep
 from sr_core.upscale import upscale
 from sr_core.world import World
@@ -71,7 +73,9 @@ def train(
         DivergedError: loss or gradient became NaN or infinite; the last checkpoint is from before that.
     """
     if params.train.batch < world.size:
-        raise ConfigError(f"train.batch: is {params.train.batch}, expected one crop at least for each of {world.size} ranks")
+        raise ConfigError(
+            f"train.batch: is {params.train.batch}, expected one crop at least for each of {world.size} ranks"
+        )
     with run.owned(run_dir, world):
         world.on_first(lambda: run.check_identity(run_dir, params, dataset.digest))
         found = world.on_first(lambda: checkpoint.newest(run_dir / run.CHECKPOINTS))
@@ -105,7 +109,7 @@ class _Loop:
         self.report_to(None, QUIET)
 
     def report_to(self, observe: Observe | None, progress: Progress) -> None:
-        self._observe, self._progress = observe or (lambda step, values: None), progress
+        self._observe, self._progress = observe, progress
 
     def restore(self, found: checkpoint.Found) -> None:
         """Takes the state from the checkpoint, or stays at step 0; the metrics log goes back with it."""
@@ -135,14 +139,14 @@ class _Loop:
             augment=train.augment,
         )
         self._window.restart()
-        for batch in source:
-            self._step(batch, stop=should_stop())
-            self._window.add(self._step)
-            stopped = self._after_step()
-            self._progress.advance()
-            if stopped:
-                source.close()
-                break
+        with contextlib.closing(source):
+            for batch in source:
+                self._step(batch, stop=should_stop())
+                self._window.add(self._step)
+                stopped = self._after_step()
+                self._progress.advance()
+                if stopped:
+                    break
         return RunResult(
             run_dir=self._run_dir,
             step=state.step,
@@ -204,7 +208,7 @@ class _Loop:
             options=params.model.options,
             scale=params.data.scale,
             degradation=params.data.degradation,
-            dataset=self._dataset.name,
+            dataset=dataset_name(params.data),
             data_digest=self._dataset.digest,
             params_digest=params.digest(),
             run=self._run_dir.name,
@@ -230,7 +234,8 @@ class _Loop:
             )
             keep = self._params.train.keep_checkpoints
             checkpoint.save(self._run_dir / run.CHECKPOINTS, state.tensors(), manifest, keep=keep)
-        self._observe(state.step, {"valid/best_psnr": state.best_psnr} if state.best_psnr is not None else {})
+        if self._observe is not None:
+            self._observe(state.step, {} if state.best_psnr is None else {"valid/best_psnr": state.best_psnr})
 
 
 class _Window:

@@ -39,7 +39,7 @@ class RegressionStep:
             sr = self._forward(lr)
         loss = self._loss(sr, hr) * (lr.shape[0] / self._params.batch)
         self.gradients.zero()
-        loss.backward()
+        torch.autograd.backward(loss)
         self.gradients.reduce(loss, stop=stop)
         self._update()
 
