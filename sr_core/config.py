@@ -179,6 +179,10 @@ class Params:
     track: TrackParams = dataclasses.field(default_factory=TrackParams)
     matrix: MatrixParams = dataclasses.field(default_factory=MatrixParams)
 
+    def problems(self) -> Problems:
+        """Every value out of range, outside the sections."""
+        yield from _at_least(self, seed=0)
+
     def digest(self) -> str:
         """The sha256 in hex of what determines the weights, apart from the data's bytes."""
         values = to_dict(self)
@@ -246,7 +250,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     dotted, separator, text = override.partition("=")
     if not separator:
         raise ConfigError(f"--set {override}: expected key=value, such as train.steps=100")
-    *sections, last = dotted.strip().split(".")
+    *sections, last = names = dotted.strip().split(".")
     for section in sections:
         below = tree.setdefault(section, {})
         if not isinstance(below, dict):
@@ -256,17 +260,27 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         tree[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from None
-    if isinstance(tree[last], str):
+    if isinstance(tree[last], str) and not _takes_text(names):
         # a shell user's 1e-4 has no file in which the dot could be forgotten by the next reader
         with_number = _number(tree[last])
         tree[last] = tree[last] if with_number is None else with_number
 
 
+def _takes_text(names: Sequence[str]) -> bool:
+    """Whether the key at this path holds text, so that `1e3` may be the name of a folder."""
+    kind: Any = Params
+    for name in names:
+        kind = typing.get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
+    return kind in (str, str | None)
+
+
 def _number(text: str) -> float | None:
+    """The finite number that `text` spells, or None."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _build(kind: type, tree: Any, prefix: str, problems: list[str]) -> Any:
@@ -335,7 +349,7 @@ def _kind_name(hint: Any) -> str:
 
 def _hint_for_text(hint: Any, value: Any) -> str:
     number = _number(value) if isinstance(value, str) and hint in {int, float} else None
-    if number is None:
+    if number is None or (hint is int and not number.is_integer()):
         return ""
     exact = repr(number).replace("e", ".0e") if "." not in repr(number) else repr(number)
     return f": YAML reads {value} as text; write {exact if hint is float else int(number)}"

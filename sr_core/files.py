@@ -7,6 +7,7 @@ one, never a part: data goes to a temporary name on the same file system, is fsy
 import contextlib
 import dataclasses
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -86,7 +87,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _fsync(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
         _fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -100,7 +101,7 @@ def commit_directory(path: Path) -> Iterator[Path]:
     (`.<name>.<pid>.partial`, `.old`) are swept by the next writer, so one writer at a time: hold a lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.*.partial"):
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         shutil.rmtree(stale, ignore_errors=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     temporary.mkdir()
@@ -118,8 +119,8 @@ def _replace_directory(source: Path, target: Path) -> None:
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
-        os.replace(target, old)
-    os.replace(source, target)
+        target.replace(old)
+    source.replace(target)
     _fsync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -188,6 +189,8 @@ def _read_owner(text: str) -> Mapping[str, Any]:
 
 
 def _is_dying(owner: Mapping[str, Any]) -> bool:
-    if not owner or owner.get("host") != socket.gethostname():
+    if not owner:  # it has the lock and has not yet said who it is: ask again
+        return True
+    if owner.get("host") != socket.gethostname():
         return False
     return not (is_alive(owner["pid"]) and is_alive(owner["launcher"]))
