@@ -159,7 +159,7 @@ def _fill(
     """Tile after tile into `out`."""
     if tile is not None and tile < 1:
         raise ConfigError(f"tile: is {tile}, expected 1 or more LR pixels")
-    place = device or _device_of(network)
+    place = device or device_of(network)
     scale: Any = network.scale
     height, width = image.shape[:2]
     pending = deque(cut(Box(top=0, left=0, bottom=height, right=width), tile or TILE))
@@ -224,7 +224,8 @@ def _smaller(box: Box, device: torch.device) -> int:
     return max(box.longest // 2, SMALLEST_TILE)
 
 
-def _device_of(network: nn.Module) -> torch.device:
+def device_of(network: nn.Module) -> torch.device:
+    """Where `network` is; the CPU for one without parameters."""
     tensors = (*network.parameters(), *network.buffers())
     return tensors[0].device if tensors else torch.device("cpu")
 

@@ -1,0 +1,97 @@
+"""data/reports/<task>/: what an evaluation leaves for people, DVC and MLflow.
+
+    report.json      every score with its protocol, scale, test set and digest; read by benchmark.read_report
+    metrics.json     the means as flat numbers, for DVC's and MLflow's tables
+    <image>.png      bicubic | network | HR of one image
+    comparison.png   the first of them in one picture
+
+The directory is replaced as a whole: it never holds the numbers of one model and the pictures of another.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sr_core import files
+from sr_core.data import images as image_files
+from sr_core.evaluate import gallery
+from sr_core.evaluate.benchmark import BASELINE, EvalImages, EvalReport, Evaluated, evaluate
+from sr_core.evaluate.metrics import Protocol
+from sr_core.progress import QUIET, Progress
+from sr_core.upscale import AnyPrecision
+
+REPORT, METRICS, COMPARISON = "report.json", "metrics.json", "comparison.png"
+MOST_STACKED = 4  # images in comparison.png
+
+
+def evaluate_to(
+    directory: Path,
+    networks: Mapping[str, nn.Module],
+    images: EvalImages,
+    *,
+    protocol: Protocol,
+    test_set: str,
+    precision: AnyPrecision = "float32",
+    device: torch.device | None = None,
+    progress: Progress = QUIET,
+) -> EvalReport:
+    """`evaluate`, with the report and a picture of every image written to `directory`.
+
+    Raises:
+        ImageError, ConfigError: as `evaluate`.
+        BusyError: another process writes the same directory.
+    """
+    subtitle = f"x{images.scale}, {test_set}, {protocol.describe(images.scale)}"
+    pictures: dict[str, NDArray[np.uint8]] = {}
+
+    def observe(evaluated: Evaluated) -> None:
+        pictures[evaluated.image] = gallery.picture(evaluated, subtitle=subtitle)
+
+    report = evaluate(
+        networks,
+        images,
+        protocol=protocol,
+        test_set=test_set,
+        precision=precision,
+        device=device,
+        progress=progress,
+        observe=observe,
+    )
+    write_report(directory, report, pictures)
+    return report
+
+
+def write_report(directory: Path, report: EvalReport, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Makes `directory` hold this report and these pictures (by image), and nothing else."""
+    with (
+        files.lock_directory(directory.parent / ".locks" / directory.name),
+        files.commit_directory(directory) as partial,
+    ):
+        files.write_atomic(partial / REPORT, files.to_json(report.to_dict()))
+        files.write_atomic(partial / METRICS, files.to_json(flat_metrics(report)))
+        for image, picture in pictures.items():
+            image_files.write_png(partial / f"{image}.png", picture)
+        if pictures:
+            image_files.write_png(partial / COMPARISON, gallery.stack([*pictures.values()][:MOST_STACKED]))
+
+
+def flat_metrics(report: EvalReport) -> dict[str, float]:
+    """The means of the report's last network and of bicubic; what is not finite is left out.
+
+    Times are left out too: they would make two evaluations of one model differ.
+    """
+    model = report.models[-1]
+    own, baseline = report.mean(model), report.mean(BASELINE)
+    values = {
+        "mean_psnr": own.psnr,
+        "mean_ssim": own.ssim,
+        "bicubic_psnr": baseline.psnr,
+        "bicubic_ssim": baseline.ssim,
+        "gain_db": report.gain_db(model),
+    }
+    return {name: value for name, value in values.items() if math.isfinite(value)}
