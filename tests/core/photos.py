@@ -1,0 +1,39 @@
+"""Small made-up photographs, and the parameters to use them with."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sr_core.config import DataParams
+from sr_core.data.images import write_png
+
+CROP = 8  # LR pixels
+SCALE = 2
+
+
+def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(height, width, 3) of which no two places are alike."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write_folder(folder: Path, sizes: list[tuple[int, int]]) -> Path:
+    """A flat folder of images 00.png, 01.png, … of `sizes` (height, width)."""
+    for i, (height, width) in enumerate(sizes):
+        write_png(folder / f"{i:02}.png", noise(height, width, seed=i))
+    return folder
+
+
+def params_for(root: Path, folder: Path, **others: Any) -> DataParams:
+    """Parameters under which the photographs in `folder` are built below `root`, in this process."""
+    fields = {"scale": SCALE, "crop": CROP, "num_writers": 1} | others
+    return DataParams(source="folder", root=str(root), folder=str(folder), **fields)
+
+
+def save(path: Path, image: Image.Image, **options: Any) -> Path:
+    """`image` in the file `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
