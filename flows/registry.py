@@ -8,6 +8,7 @@ champion is decided in flows/champion.py and stored with its reason as the tag `
 import json
 import shutil
 import tempfile
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
     with explained(params.track.uri):
         run_id = _run_of(client, params, card)
         record_report(client, run_id, report_dir)
-        version = _find_version(client, name, card) or _log_version(params.track.uri, run_id, name, model_dir, card)
+        version = _find_version(client, name, card)
+        if version is None:
+            version = _log_version(client, params.track.uri, run_id, name, model_dir, card)
         figures = _figures(report, card, version)
         decision = _crown(client, name, figures)
         for key, value in (_version_tags(card, run_id) | figures.to_tags() | {DECISION_TAG: decision.reason}).items():
@@ -76,7 +79,10 @@ def _run_of(client: Any, params: config.Params, card: Card) -> str:
     """The run that trained the model; made from the card where its run directory is not on this machine."""
     run_dir = Path(params.data.root) / "runs" / card.run
     run_id = ship(run_dir, params.track) if run_dir.is_dir() else None
-    return run_id or find_or_create(client, params.track, params, card.run, card.data_digest, [])
+    if run_id is None:
+        run_id = find_or_create(client, params.track, params, card.run, card.data_digest, [])
+        client.set_terminated(run_id, "FINISHED")
+    return run_id
 
 
 def _find_version(client: Any, name: str, card: Card) -> int | None:
@@ -84,32 +90,47 @@ def _find_version(client: Any, name: str, card: Card) -> int | None:
     return min((int(version.version) for version in found), default=None)
 
 
-def _log_version(uri: str, run_id: str, name: str, model_dir: Path, card: Card) -> int:
+def _log_version(client: Any, uri: str, run_id: str, name: str, model_dir: Path, card: Card) -> int:
     """A new version of `name`, logged with `run_id`: two files, and serving.pyfunc named as their loader."""
-    mlflow = require("mlflow", "pipeline")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns of its own type hints
+        mlflow = require("mlflow", "pipeline")
+        pyfunc = require("mlflow.pyfunc", "pipeline")
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     photographs = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
     with tempfile.TemporaryDirectory() as folder:
         # the model directory also holds the curves, which would make other bytes of the same model
+        clean = Path(folder) / "model"
+        clean.mkdir()
         for file in (checkpoint.WEIGHTS, checkpoint.CARD):
-            shutil.copyfile(model_dir / file, Path(folder) / file)
+            shutil.copyfile(model_dir / file, clean / file)
         mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
         with mlflow.start_run(run_id=run_id):
-            info = mlflow.pyfunc.log_model(
+            info = pyfunc.log_model(
                 name=name,
                 loader_module="serving.pyfunc",
-                data_path=folder,
+                data_path=str(clean),
                 signature=ModelSignature(inputs=photographs, outputs=photographs),
                 input_example=np.arange(8 * 8 * 3, dtype=np.uint8).reshape(1, 8, 8, 3),
                 pip_requirements=_requirements(),
-                registered_model_name=name,
-                # set when the version is made, or a crash here would leave one that is not found again
-                tags={WEIGHTS_TAG: card.weights_sha256},
             )
-    return int(info.registered_model_version)
+    _create_name(client, name)
+    # the tag comes with the version: a crash between the two would leave one that is not found again
+    tags = {WEIGHTS_TAG: card.weights_sha256}
+    version = client.create_model_version(name, info.model_uri, run_id, tags=tags, model_id=info.model_id)
+    return int(version.version)
+
+
+def _create_name(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _requirements() -> list[str]:

@@ -1,0 +1,209 @@
+"""The registry: one version for one set of weights, one champion, loadable anywhere; against real stores."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import made
+import mlflow
+import numpy as np
+import pytest
+
+from flows import registry, track
+from sr_core.errors import SrError, TrackError
+from sr_core.train import checkpoint, run
+from sr_core.upscale import upscale
+
+# MLflow's and SQLAlchemy's own
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::DeprecationWarning:sqlalchemy")
+
+NAME = "sr-edsr-x4-bicubic"
+
+
+@pytest.fixture
+def params(tracked):
+    return tracked
+
+
+@pytest.fixture
+def client(params):
+    return mlflow.MlflowClient(params.track.uri, registry_uri=params.track.uri)
+
+
+def register(params, seed: int, psnr: float, **report) -> registry.RegisteredVersion:
+    return registry.register(params, made.write_model(params, seed), made.write_report(params, psnr, **report))
+
+
+def champion(client) -> int:
+    return int(client.get_model_version_by_alias(NAME, "champion").version)
+
+
+def test_the_champion_changes_only_for_a_better_version_measured_the_same_way(params, client):
+    assert register(params, 1, 28.0).champion
+    assert champion(client) == 1
+
+    worse = register(params, 2, 27.9)
+    assert not worse.champion
+    assert "not better: 27.9000 dB against 28.0000 dB of version 1" in worse.reason
+    assert champion(client) == 1
+
+    other_protocol = register(params, 3, 35.0, protocol="div2k-rgb")
+    assert not other_protocol.champion
+    assert "measured by div2k-rgb in float32, champion version 1 by benchmark-y" in other_protocol.reason
+    assert champion(client) == 1
+
+    other_images = register(params, 4, 35.0, digest="f" * 64)
+    assert not other_images.champion
+    assert "measured on sample (ffffffff), champion version 1 on sample (eeeeeeee)" in other_images.reason
+    assert champion(client) == 1
+
+    better = register(params, 5, 28.1)
+    assert better.champion
+    assert better.version == champion(client) == 5
+
+    for version in (worse, other_protocol, other_images, better):
+        tags = client.get_model_version(NAME, str(version.version)).tags
+        assert tags["sr.champion_decision"] == version.reason
+
+
+def test_the_same_weights_are_the_same_version(params, client):
+    first = register(params, 1, 28.0)
+    register(params, 2, 28.5)
+    again = register(params, 1, 28.0)
+    assert again.version == first.version
+    assert not again.champion
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
+    experiment = client.get_experiment_by_name(params.track.experiment).experiment_id
+    assert len(client.search_runs([experiment])) == 2
+
+
+def test_a_version_says_where_it_comes_from(params, client):
+    version = register(params, 1, 28.0)
+    tags = client.get_model_version(NAME, str(version.version)).tags
+    card = checkpoint.read_card(run.model_directory(params))
+    assert tags == {
+        "sr.weights_sha256": card.weights_sha256,
+        "sr.data_digest": made.DATA_DIGEST,
+        "sr.git_commit": "c" * 40,
+        "sr.architecture": "edsr/small",
+        "sr.scale": "4",
+        "sr.degradation": "bicubic",
+        "sr.run": card.run,
+        "sr.run_id": version.run_id,
+        "sr.protocol": "benchmark-y",
+        "sr.precision": "float32",
+        "sr.test_set": "sample",
+        "sr.test_set_digest": "e" * 64,
+        "sr.psnr": "28.0",
+        "sr.ssim": "0.8",
+        "sr.champion_decision": version.reason,
+    }
+
+
+def test_the_report_and_the_model_stand_with_the_run_that_trained_it(params, client):
+    run_dir = made.start_run(params)
+    made.log_steps(run_dir, 0, made.STEPS)
+    run_id = track.ship(run_dir, params.track)
+    model_dir = made.write_model(params, 1, run=run_dir.name)
+    for _ in range(2):
+        version = registry.register(params, model_dir, made.write_report(params, 28.0))
+    assert version.run_id == run_id
+    files = {file.path for file in client.list_artifacts(run_id, "report")}
+    assert files == {"report/report.json", "report/metrics.json", "report/comparison.png"}
+    assert [point.value for point in client.get_metric_history(run_id, "report/psnr")] == [28.0]
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_the_artefact_holds_weights_and_card_and_no_code(params, tmp_path):
+    register(params, 1, 28.0)
+    (model_file,) = tmp_path.rglob("MLmodel")
+    data = {str(path.relative_to(model_file.parent)) for path in model_file.parent.rglob("*") if path.is_file()}
+    described = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"}
+    examples = {"input_example.json", "serving_input_example.json"}
+    assert data == described | examples | {"data/model/weights.safetensors", "data/model/card.json"}
+
+
+def test_a_champion_without_figures_is_not_dethroned(params, client):
+    register(params, 1, 28.0)
+    client.delete_model_version_tag(NAME, "1", "sr.psnr")
+    refused = register(params, 2, 29.0)
+    assert not refused.champion
+    assert refused.reason == "refused: champion version 1 has no figures"
+    assert register(params, 1, 28.0).champion  # measured again it has
+
+
+def test_a_deleted_champion_leaves_the_title_free(params, client):
+    register(params, 1, 28.0)
+    client.delete_model_version(NAME, "1")
+    assert register(params, 2, 27.0).champion
+
+
+def test_what_is_missing_is_said_in_one_sentence(params, tmp_path):
+    with pytest.raises(SrError, match=r"card\.json: missing"):
+        registry.register(params, tmp_path / "models", tmp_path / "reports")
+    with pytest.raises(SrError, match=r"report\.json: cannot be read"):
+        registry.register(params, made.write_model(params, 1), tmp_path / "reports")
+    down = made.params(tmp_path, f"http://127.0.0.1:{made.free_port()}")
+    with pytest.raises(TrackError, match="no MLflow server answers"):
+        register(down, 1, 28.0)
+
+
+LOAD = """
+import sys
+import mlflow, numpy
+model = mlflow.pyfunc.load_model("models:/sr-edsr-x4-bicubic@champion")
+numpy.save("sr.npy", model.predict(numpy.load("lr.npy")))
+"""
+
+
+def assert_loads_in_a_fresh_process(params, folder: Path, **environment: str) -> None:
+    """Loads the champion and compares what it makes of two photographs with the published model's work."""
+    photographs = np.random.default_rng(0).integers(0, 256, (2, 7, 9, 3), dtype=np.uint8)
+    np.save(folder / "lr.npy", photographs)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    environment = {**inherited, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **environment}
+    command = [sys.executable, "-W", "ignore", "-c", LOAD]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    network = checkpoint.load_model(run.model_directory(params)).network
+    assert np.array_equal(np.load(folder / "sr.npy"), [upscale(network, image) for image in photographs])
+
+
+def test_the_champion_loads_in_a_fresh_process_in_the_project_folder(params, tmp_path):
+    register(params, 1, 28.0)
+    assert_loads_in_a_fresh_process(params, tmp_path)
+
+
+def test_all_of_it_against_a_server(tmp_path, empty_store):
+    shutil.copyfile(empty_store, tmp_path / "server.db")
+    port = made.free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "artifacts"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    params = made.params(tmp_path, f"http://127.0.0.1:{port}")
+    try:
+        made.wait_until_healthy(params.track.uri, timeout_s=60)
+        run_dir = made.start_run(params)
+        with track.shipping(run_dir, params.track, every_s=0.05):
+            made.log_steps(run_dir, 0, made.STEPS)
+        model_dir = made.write_model(params, 1, run=run_dir.name)
+        first = registry.register(params, model_dir, made.write_report(params, 28.0))
+        assert (first.version, first.champion) == (1, True)
+        assert registry.register(params, model_dir, made.write_report(params, 28.0)).version == 1
+        client = mlflow.MlflowClient(params.track.uri)
+        assert len(client.get_metric_history(first.run_id, "train/loss")) == made.STEPS // 10
+        assert {file.path for file in client.list_artifacts(first.run_id, "report")} >= {"report/comparison.png"}
+        assert_loads_in_a_fresh_process(params, tmp_path, MLFLOW_TRACKING_URI=params.track.uri)
+        assert not register(params, 2, 27.0).champion
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
