@@ -100,7 +100,8 @@ def save_best(run_dir: Path, weights: Mapping[str, Tensor], card: Card) -> None:
 def publish(params: config.Params, run_dir: Path) -> Card:
     """Makes the run's best model the task's published one (data/models/<task>) and returns its card.
 
-    Beside weights and card it holds curves.json, the losses and validation figures by step, for plots.
+    Beside weights and card it holds the curves for plots: training.json (loss, learning rate) and validation.json
+    (PSNR in dB), each a list of values by step.
     """
     found = checkpoint.newest(run_dir / CHECKPOINTS)
     if found.manifest is None or found.manifest.step < params.train.steps:
@@ -108,17 +109,18 @@ def publish(params: config.Params, run_dir: Path) -> Card:
         raise CheckpointError(f"{run_dir}: is at step {step} of {params.train.steps}; finish it before publishing")
     best = run_dir / BEST / f"step-{found.manifest.best_step:08d}"
     loaded = checkpoint.load_model(best)
-    curves = files.to_json(_curves(run_dir))
-    return checkpoint.save_model(
-        model_directory(params), loaded.network.state_dict(), loaded.card, {"curves.json": curves}
-    )
+    # a file for each: DVC plots a list of values only if all have the same names
+    curves = {
+        "training.json": files.to_json(_curve(run_dir, {"loss": "train/loss", "learning_rate": "train/lr"})),
+        "validation.json": files.to_json(_curve(run_dir, {"psnr": "valid/psnr"})),
+    }
+    return checkpoint.save_model(model_directory(params), loaded.network.state_dict(), loaded.card, curves)
 
 
-def _curves(run_dir: Path) -> list[dict[str, float]]:
-    names = {"train/loss": "train_loss", "train/lr": "learning_rate", "valid/psnr": "valid_psnr"}
-    rows: dict[int, dict[str, float]] = {}
-    for event in metrics_log.read(run_dir):
-        found = {names[key]: value for key, value in event.values.items() if key in names}
-        if found:
-            rows.setdefault(event.step, {"step": event.step}).update(found)
-    return list(rows.values())
+def _curve(run_dir: Path, names: Mapping[str, str]) -> list[dict[str, float]]:
+    """The logged values called `names` in the log, wherever all of them were logged."""
+    return [
+        {"step": event.step, **{name: event.values[logged] for name, logged in names.items()}}
+        for event in metrics_log.read(run_dir)
+        if event.values.keys() >= set(names.values())
+    ]

@@ -68,7 +68,7 @@ def write_model(given: config.Params, seed: int = 0, *, run: str | None = None) 
         valid_psnr=28.0,
     )
     directory = model_directory(given)
-    checkpoint.save_model(directory, network.state_dict(), card, {"curves.json": "[]\n"})
+    checkpoint.save_model(directory, network.state_dict(), card, {"training.json": "[]\n"})
     return directory
 
 
