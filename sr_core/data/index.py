@@ -21,7 +21,7 @@ from sr_core.errors import ShardError, listed
 from sr_core.files import FileRecord, digest_of, mismatch, to_json, write_atomic
 
 INDEX = "index.json"
-VERSION = 1
+VERSION = 1  # of the format, and of what is done to pixels
 HR = "hr"
 
 _BUILD = "run `python -m sr_core shard`"

@@ -39,9 +39,8 @@ def hr_files(raw: Path, split: Split) -> tuple[Path, ...]:
     """The HR images of `split` below `raw`, sorted by name; none if there are none."""
     if not is_flat(raw):
         return _images_in(raw / f"DIV2K_{split}_HR")
-    images = _images_in(raw)
-    held_out = images[::VALID_EVERY]
-    return held_out if split == "valid" else tuple(image for image in images if image not in held_out)
+    held_out = split == "valid"
+    return tuple(image for i, image in enumerate(_images_in(raw)) if (i % VALID_EVERY == 0) == held_out)
 
 
 def is_flat(raw: Path) -> bool:

@@ -68,9 +68,12 @@ def build(params: DataParams, *, progress: Progress, run_tasks: RunTasks | None 
         todo = [task for each in plans for task in each.tasks if task.path not in finished]
         try:
             finished |= _run(todo, run_tasks or in_processes(params.num_writers), progress)
-            return version_of({each.name: _finish(each, finished) for each in plans})
+            indexes = {each.name: _finish(each, finished) for each in plans}
         except OSError as error:
             raise ShardError(f"{error.filename or params.root}: {error.strerror}; mend it and run again") from None
+    version = version_of(indexes)
+    progress.say(_summary(plans, version))
+    return version
 
 
 def plan(
@@ -168,6 +171,14 @@ def _digests(pairs: Mapping[Split, Sequence[ImagePair]], num_threads: int) -> di
         return dict(zip(files, (record.sha256 for record in pool.map(record_of, files)), strict=True))
 
 
+def _summary(plans: Sequence[TrackPlan], version: DataVersion) -> str:
+    train, valid = (next(each.index for each in plans if each.index.split == split) for split in SPLITS)
+    return (
+        f"{len(train.keys)} photographs in {train.count} patches of {train.patch}x{train.patch} pixels for training, "
+        f"{valid.count} for validation: data version {version.digest[:12]}"
+    )
+
+
 def _finished(plans: Sequence[TrackPlan], progress: Progress) -> dict[Path, FileRecord]:
     """The records of all files that stand as planned; an index of other sources is taken away."""
     progress.start("Checking shards", total=len(plans))
@@ -195,7 +206,8 @@ def _recorded(each: TrackPlan) -> Mapping[str, FileRecord]:
 
 
 def _run(todo: Sequence[ShardTask], run_tasks: RunTasks, progress: Progress) -> dict[Path, FileRecord]:
-    progress.start("Writing shards", total=len(todo))
+    if todo:
+        progress.start("Writing shards", total=len(todo))
     finished: dict[Path, FileRecord] = {}
     failures: set[str] = set()
     for result in run_tasks(write_shard, todo):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sr_core.data.degrade import lr_of
 from sr_core.data.images import read_rgb
-from sr_core.data.index import HR
+from sr_core.data.index import HR, VERSION
 from sr_core.data.pairs import ImagePair
 from sr_core.data.resize import crop_to_multiple
 from sr_core.errors import ImageError, ShardError
@@ -65,7 +65,7 @@ class ShardTask:
             (piece.pair.key, piece.hr_sha256, None if self.track == HR else piece.lr_sha256, piece.tops, piece.lefts)
             for piece in self.pieces
         ]
-        return digest_of([self.path.name, self.track, self.scale, self.patch, cuts])
+        return digest_of([VERSION, self.path.name, self.track, self.scale, self.patch, cuts])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

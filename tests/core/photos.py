@@ -1,5 +1,7 @@
 """Small made-up photographs, and the parameters to use them with."""
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,4 +38,16 @@ def save(path: Path, image: Image.Image, **options: Any) -> Path:
     """`image` in the file `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
+    return path
+
+
+def sixteen_bit_rgb(path: Path) -> Path:
+    """A PNG of 40 x 40 pixels, colour type 2 and bit depth 16, which Pillow cannot write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 40, 40, 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + bytes(40 * 6) for _ in range(40)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
     return path

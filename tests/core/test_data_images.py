@@ -1,10 +1,8 @@
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from photos import noise, save
+from photos import noise, save, sixteen_bit_rgb
 from PIL import Image, ImageCms
 
 from sr_core.data.images import read_rgb, read_size, write_png
@@ -18,18 +16,6 @@ def with_alpha(mode: str, alpha: int) -> Image.Image:
     image = RGB.convert("RGB" if mode == "RGBA" else "L")
     image.putalpha(alpha)
     return image
-
-
-def sixteen_bit_rgb(path: Path) -> Path:
-    """A PNG of colour type 2 and bit depth 16, which Pillow cannot write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 9, 6, 16, 2, 0, 0, 0)
-    rows = zlib.compress(b"".join(b"\0" + bytes(9 * 6) for _ in range(6)))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
-    return path
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp"])

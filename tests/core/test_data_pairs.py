@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from photos import CROP, SCALE, noise, params_for, save, write_folder
+from photos import CROP, SCALE, noise, params_for, save, sixteen_bit_rgb, write_folder
 from PIL import Image
 
 from sr_core.data.degrade import lr_of
@@ -103,6 +103,7 @@ BAD = {
     "truncated": (truncated, "cannot be decoded"),
     "transparent": (transparent, "transparent pixels"),
     "grey16": (grey16, "more than 8 bits"),
+    "rgb16": (sixteen_bit_rgb, "has 16 bits per channel"),
     "cmyk": (cmyk, "printing inks"),
     "small": (small, "is 40x15 pixels, smaller than a crop of 8 x 2 = 16"),
 }

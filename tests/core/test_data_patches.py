@@ -123,6 +123,14 @@ def test_both_ways_to_turn_agree(dataset: Dataset) -> None:
     assert at_once.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_on_a_device_the_host_need_not_know_the_symmetries(dataset: Dataset) -> None:
+    """Tensors on `meta` hold no values: whatever waited for one would fail."""
+    lr, hr = augment(batch_of(dataset.train).to(torch.device("meta")))
+
+    assert (lr.shape, hr.shape) == ((8, 3, CROP, CROP), (8, 3, CROP * SCALE, CROP * SCALE))
+    assert lr.dtype == hr.dtype == torch.float32
+
+
 def test_validation_images(params: DataParams, dataset: Dataset) -> None:
     valid = dataset.valid
     hr = read_rgb(Path(str(params.folder)) / "00.png")[:, :60]

@@ -15,6 +15,7 @@ from photos import CROP, SCALE, noise, params_for, write_folder
 from sr_core.config import DataParams
 from sr_core.data.images import read_rgb, write_png
 from sr_core.data.index import INDEX
+from sr_core.data.pairs import ImagePair
 from sr_core.data.resize import bicubic_down
 from sr_core.data.shards import build, load_index, plan, verify
 from sr_core.data.writers import ShardResult, ShardTask, in_processes, note_path
@@ -139,7 +140,6 @@ def test_the_version_is_that_of_the_data_not_of_the_place(tmp_path: Path, photos
 
 def test_the_plan_is_a_function_of_its_arguments(tmp_path: Path) -> None:
     """No file is there at all."""
-    from sr_core.data.pairs import ImagePair
 
     def pairs(numbers: range) -> list[ImagePair]:
         paths = [Path(f"/nowhere/{i:02}.png") for i in numbers]
