@@ -152,11 +152,36 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    raise SystemExit("…")
+    from rich.console import Console
+
+    from sr_core.evaluate.benchmark import table
+    from sr_core.evaluate.task import evaluate_task, report_directory
+    from sr_core.progress import console
+
+    params = _params(arguments)
+    with console() as progress:
+        report = evaluate_task(params, model_dir=arguments.model, progress=progress)
+    Console().print(table(report))
+    print(f"report and pictures: {report_directory(params)}")
+    return 0
 
 
 def _upscale(arguments: argparse.Namespace) -> int:
-    raise SystemExit("…")
+    from sr_core.progress import console
+    from sr_core.train import checkpoint, run
+    from sr_core.upscale import fastest_device, upscale_files
+
+    network = checkpoint.load_model(arguments.model or run.model_directory(_params(arguments))).network
+    with console() as progress:
+        upscale_files(
+            network,
+            arguments.images,
+            folder=arguments.output,
+            overwrite=arguments.overwrite,
+            device=fastest_device(),
+            progress=progress,
+        )
+    return 0
 
 
 if __name__ == "__main__":

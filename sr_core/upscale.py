@@ -11,7 +11,7 @@ Shapes: H W LR size, S scale.
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sr_core.data import images
-from sr_core.errors import ConfigError, SrError
+from sr_core.errors import ConfigError, SrError, listed
 from sr_core.precision import autocast, resolve
 from sr_core.progress import QUIET, Progress
 
@@ -130,6 +130,48 @@ def upscale_file(
         raise SrError(f"{target}: cannot be written ({error.strerror}); choose another target") from None
 
 
+def upscale_files(
+    network: nn.Module,
+    sources: Sequence[Path],
+    *,
+    folder: Path | None = None,
+    overwrite: bool = False,
+    device: torch.device | None = None,
+    precision: AnyPrecision = "auto",
+    progress: Progress = QUIET,
+) -> tuple[Path, ...]:
+    """Upscales each of `sources` into `<name>-x<S>.png`, in `folder` or beside it, and returns these paths.
+
+    Raises:
+        SrError: lists every file that failed; the others have been written.
+    """
+    failures: list[SrError] = []
+    written: list[Path] = []
+    for source in sources:
+        target = (folder or source.parent) / f"{source.stem}-x{network.scale}.png"
+        try:
+            if target in written:
+                raise SrError(f"{source}: {target} was just written from another photograph; take another folder")
+            upscale_file(
+                network,
+                source,
+                target,
+                overwrite=overwrite,
+                device=device,
+                precision=precision,
+                progress=progress,
+            )
+            written.append(target)
+            progress.say(f"{source} -> {target}")
+        except SrError as error:
+            failures.append(error)
+    if len(sources) == len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise SrError(f"{len(failures)} of {len(sources)} failed:{listed([str(error) for error in failures])}")
+    return tuple(written)
+
+
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     """What can be known before the work begins."""
     if target.suffix.lower() != ".png":
@@ -165,7 +207,8 @@ def _fill(
     pending = deque(cut(Box(top=0, left=0, bottom=height, right=width), tile or TILE))
     label = f"upscale {width}x{height} by {scale}"
     progress.start(label, len(pending))
-    with _evaluating(network if device is None else network.to(device)), autocast(place, resolve(precision, place)):
+    chosen = resolve(precision, place)
+    with _evaluating(network if device is None else network.to(device)), autocast(place, chosen), _true(chosen):
         while pending:
             enlarged = _run_or_none(network, image, pending[0], place, out.dtype)
             if enlarged is not None:
@@ -230,6 +273,11 @@ def device_of(network: nn.Module) -> torch.device:
     return tensors[0].device if tensors else torch.device("cpu")
 
 
+def fastest_device() -> torch.device:
+    """The first CUDA device, or the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
 @contextlib.contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
     """`network` in eval mode; a network found in training mode is put back."""
@@ -239,3 +287,14 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(was_training)
+
+
+@contextlib.contextmanager
+def _true(precision: str) -> Iterator[None]:
+    """float32 meant as such: left alone, convolutions on CUDA compute in TF32, whose mantissa has 10 bits."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed and precision != "float32"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed

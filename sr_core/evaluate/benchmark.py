@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 from sr_core.errors import ConfigError, ImageError, SrError, listed
@@ -273,14 +274,14 @@ def table(report: EvalReport, *, most: int = 20) -> Table:
         shown.add_column(f"{model}\nPSNR", justify="right", footer=f"{mean.psnr:.2f}")
         shown.add_column("\nSSIM", justify="right", footer=f"{mean.ssim:.4f}")
         if model != BASELINE:
-            shown.add_column("\ngain", justify="right", footer=_gain(report.gain_db(model)), style="green")
+            shown.add_column("\ngain", justify="right", footer=_gain(report.gain_db(model)))
     for image in report.images[:most]:
         shown.add_row(image, *_cells(report, image))
     return shown
 
 
-def _cells(report: EvalReport, image: str) -> list[str]:
-    cells = []
+def _cells(report: EvalReport, image: str) -> list[str | Text]:
+    cells: list[str | Text] = []
     for model in report.models:
         score = report.score(model, image)
         cells += [f"{score.psnr:.2f}", f"{score.ssim:.4f}"]
@@ -289,5 +290,5 @@ def _cells(report: EvalReport, image: str) -> list[str]:
     return cells
 
 
-def _gain(decibels: float) -> str:
-    return f"{decibels:+.2f}"
+def _gain(decibels: float) -> Text:
+    return Text(f"{decibels:+.2f}", style="green" if decibels > 0 else "red")

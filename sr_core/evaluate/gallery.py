@@ -21,7 +21,10 @@ HEIGHT = 324  # height of a panel, and the most that the whole image may take
 ZOOM = 4  # a crop shows COLUMN / ZOOM x HEIGHT / ZOOM HR pixels
 GAP, MARGIN = 12, 20
 HEADER, LABEL = 44, 54  # heights of the lines of text
-PAPER, INK, PALE, MARK, BETTER = (255, 255, 255), (28, 30, 33), (112, 117, 124), (255, 176, 0), (20, 128, 74)
+PAPER, INK, PALE, MARK = (255, 255, 255), (28, 30, 33), (112, 117, 124), (255, 176, 0)
+BETTER, WORSE = (20, 128, 74), (190, 40, 40)
+
+Text = tuple[str, int, tuple[int, int, int]]  # what, size in pixels, colour
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,14 +34,14 @@ class Panel:
     name: str
     image: NDArray[np.uint8]
     note: str
-    gain: str = ""  # set apart in green
+    gain_db: float | None = None  # over bicubic
 
 
 def picture(evaluated: Evaluated, *, subtitle: str) -> NDArray[np.uint8]:
     """The comparison of one image, (rows, columns, 3)."""
     scores = evaluated.scores
     panels = [
-        Panel(name=model, image=result, note=_note(scores[model]), gain=_gain(scores[model], scores[BASELINE]))
+        Panel(name=model, image=result, note=_note(scores[model]), gain_db=_gain_db(scores[model], scores[BASELINE]))
         for model, result in evaluated.results.items()
     ]
     others = [result for model, result in evaluated.results.items() if model != BASELINE]
@@ -76,7 +79,7 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel], focus: Box) -> NDAr
     for i, panel in enumerate(panels):
         left, top = MARGIN + i * (COLUMN + GAP), MARGIN + HEADER
         _write(pen, (left, top), [(panel.name, 22, INK)], COLUMN)
-        _write(pen, (left, top + 28), [(panel.note, 16, PALE), (panel.gain, 16, BETTER)], COLUMN)
+        _write(pen, (left, top + 28), [(panel.note, 16, PALE), *_gain(panel)], COLUMN)
         _paste_whole(canvas, panel.image, focus, left, top + LABEL)
         _paste_crop(canvas, panel.image, focus, left, top + LABEL + tall + GAP)
     return np.asarray(canvas)
@@ -96,8 +99,14 @@ def _note(score: ImageScore) -> str:
     return f"PSNR {score.psnr:.2f} dB   SSIM {score.ssim:.4f}"
 
 
-def _gain(score: ImageScore, baseline: ImageScore) -> str:
-    return "" if score.model == BASELINE else f"{score.psnr - baseline.psnr:+.2f} dB"
+def _gain_db(score: ImageScore, baseline: ImageScore) -> float | None:
+    return None if score.model == BASELINE else score.psnr - baseline.psnr
+
+
+def _gain(panel: Panel) -> list[Text]:
+    if panel.gain_db is None:
+        return []
+    return [(f"{panel.gain_db:+.2f} dB", 16, BETTER if panel.gain_db > 0 else WORSE)]
 
 
 def _fit(image: NDArray[np.uint8]) -> Image.Image:
@@ -125,9 +134,7 @@ def _paste_crop(canvas: Image.Image, image: NDArray[np.uint8], focus: Box, left:
     ImageDraw.Draw(canvas).rectangle(corners, outline=MARK, width=2)
 
 
-def _write(
-    pen: ImageDraw.ImageDraw, at: tuple[int, int], parts: Sequence[tuple[str, int, tuple[int, int, int]]], width: int
-) -> None:
+def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], parts: Sequence[Text], width: int) -> None:
     """Texts (what, size, colour) one after the other on one base line, cut to `width` pixels."""
     x, end = float(at[0]), at[0] + width
     base = at[1] + max(size for _, size, _ in parts)

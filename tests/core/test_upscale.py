@@ -12,7 +12,7 @@ from torch import nn
 from sr_core.data.images import read_rgb, write_png
 from sr_core.errors import ConfigError, ImageError, SrError
 from sr_core.models import build
-from sr_core.upscale import SMALLEST_TILE, Box, cut, upscale, upscale_file, upscale_float
+from sr_core.upscale import SMALLEST_TILE, Box, cut, upscale, upscale_file, upscale_files, upscale_float
 
 CLOSE = 1e-4 * 255  # the promise, on a 0..255 scale
 
@@ -174,6 +174,22 @@ def test_a_tile_of_nothing_is_refused() -> None:
         upscale(Nearest(), noise(4, 4), tile=0)
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_float32_is_not_tf32_and_the_setting_is_put_back(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Looking(Nearest):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(x)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    upscale(Looking(), noise(4, 4), precision="float32")
+    upscale(Looking(), noise(4, 4), precision="bf16")
+    assert seen == [False, allowed]
+    assert torch.backends.cudnn.allow_tf32 == allowed
+
+
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"),
@@ -272,3 +288,19 @@ def test_bad_files_end_in_one_sentence_and_leave_nothing(tmp_path: Path, monkeyp
     with pytest.raises(SrError, match=r"b\.png: cannot be written \(No space left on device\)"):
         upscale_file(network, source, target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "c.png"]
+
+
+def test_many_files(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "sub/a.png"):
+        write_png(tmp_path / name, noise(4, 4))
+    out = tmp_path / "out"
+    assert upscale_files(Nearest(), [tmp_path / "a.png"]) == (tmp_path / "a-x2.png",)
+    sources = [tmp_path / name for name in ("a.png", "none.png", "sub/a.png", "b.png")]
+    with pytest.raises(SrError, match="2 of 4 failed") as caught:
+        upscale_files(Nearest(), sources, folder=out, overwrite=True)
+    assert "none.png: there is no such file" in str(caught.value)
+    assert "a.png: " in str(caught.value)
+    assert "was just written from another photograph" in str(caught.value)
+    assert sorted(path.name for path in out.iterdir()) == ["a-x2.png", "b-x2.png"]
+    with pytest.raises(ImageError, match=r"none\.png: there is no such file"):
+        upscale_files(Nearest(), [tmp_path / "none.png"])

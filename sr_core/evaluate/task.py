@@ -1,0 +1,50 @@
+"""The evaluation of a task: its published model, on its validation images, into data/reports/<task>/."""
+
+from pathlib import Path
+
+from sr_core.config import Params
+from sr_core.data import index
+from sr_core.data.patches import open_dataset
+from sr_core.data.sources import dataset_name
+from sr_core.errors import CheckpointError
+from sr_core.evaluate.benchmark import EvalReport
+from sr_core.evaluate.metrics import PROTOCOLS
+from sr_core.evaluate.report import evaluate_to
+from sr_core.progress import QUIET, Progress
+from sr_core.train import checkpoint, run
+from sr_core.upscale import fastest_device
+
+
+def report_directory(params: Params) -> Path:
+    """Where the report on `params.task` lies."""
+    return Path(params.data.root) / "reports" / params.task
+
+
+def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Progress = QUIET) -> EvalReport:
+    """Measures the model in `model_dir` (default: the published one), pictures it and writes the report.
+
+    Raises:
+        CheckpointError: there is no whole model, or it has another scale than the images.
+        ShardError: the validation images are absent or damaged.
+        ImageError: an image is too small for the protocol.
+        BusyError: another process evaluates the same task.
+    """
+    directory = model_dir or run.model_directory(params)
+    loaded = checkpoint.load_model(directory)
+    if loaded.card.scale != params.data.scale:
+        raise CheckpointError(
+            f"{directory}: is a model for x{loaded.card.scale}, but data.scale is {params.data.scale}"
+        )
+    images = open_dataset(params.data, verify=False).valid
+    for name, folder in index.shard_directories(params.data).items():
+        if name.startswith("valid/"):
+            index.verify(folder, index.load_index(folder))
+    return evaluate_to(
+        report_directory(params),
+        {loaded.card.model: loaded.network},
+        images,
+        protocol=PROTOCOLS[params.evaluate.protocol],
+        test_set=f"{dataset_name(params.data)} validation",
+        device=fastest_device(),
+        progress=progress,
+    )
