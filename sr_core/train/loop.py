@@ -26,6 +26,7 @@ from sr_core.evaluate.metrics import PROTOCOLS, psnr
 from sr_core.models.card import Card
 from sr_core.progress import QUIET, Progress
 from sr_core.train import checkpoint, metrics_log, run
+from sr_core.train.memory import keep_freed_memory
 from sr_core.train.optim import learning_rate
 from sr_core.train.state import fresh
 from sr_core.train.step import RegressionStep
@@ -99,6 +100,8 @@ def _settings(params: Params, world: World, manifest: checkpoint.Manifest | None
 class _Loop:
     def __init__(self, params: Params, world: World, run_dir: Path, dataset: Dataset, settings: Settings) -> None:
         torch.set_num_threads(settings.num_threads)
+        if world.device.type == "cpu":
+            keep_freed_memory()
         torch.use_deterministic_algorithms(params.train.deterministic)
         torch.backends.cudnn.benchmark = not params.train.deterministic
         self._params, self._world, self._run_dir, self._dataset = params, world, run_dir, dataset
