@@ -31,4 +31,6 @@ class Bicubic(nn.Module):
 
 @functools.lru_cache(maxsize=64)
 def _matrix(length: int, scale: int) -> Tensor:
-    return torch.from_numpy(resize_matrix(length, length * scale, border="mirror")).float()
+    # a tensor made in inference mode, and kept by the cache, could never again take part in training
+    with torch.inference_mode(False):
+        return torch.from_numpy(resize_matrix(length, length * scale, border="mirror")).float()

@@ -162,6 +162,20 @@ def test_the_networks_mode_and_gradients_are_left_alone() -> None:
     assert torch.is_grad_enabled()
 
 
+def test_upscaling_leaves_no_trace_that_would_forbid_training() -> None:
+    for network in (build("bicubic", scale=2, preset="small", options={}), edsr(2)):
+        upscale(network, noise(9, 9))
+        image = torch.rand(1, 3, 9, 9, requires_grad=True)
+        network(image).sum().backward()
+        assert image.grad is not None
+
+
+def test_a_result_that_is_too_large_is_one_sentence() -> None:
+    endless = np.lib.stride_tricks.as_strided(np.zeros(3, np.uint8), (2**24, 2**24, 3), (0, 0, 0))
+    with pytest.raises(SrError, match="does not suffice for a result of 33554432x33554432 pixels"):
+        upscale(Nearest(), endless)
+
+
 def test_bf16_is_close_and_the_output_is_whole() -> None:
     network, image = edsr(4), noise(30, 30)
     exact = upscale_float(network, image, precision="float32")
