@@ -1,0 +1,338 @@
+"""Ray Train, and only here: the same loop as everywhere, run by Ray's workers.
+
+    python -m flows.launch [--params params.yaml] [--set key=value …]
+
+Ray places the workers, opens their process group and restarts them when one is lost; it gets metrics, never our
+checkpoints: a new group goes on from the run directory, as any relaunch does (DESIGN 4). The driver is a child
+process of whoever calls `launch`, since Ray takes over signal handlers; see flows/child.py.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows import child
+from flows.extras import require
+from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
+from sr_core import config, files
+from sr_core.config import LaunchParams, Params
+from sr_core.errors import ConfigError, SrError
+from sr_core.progress import QUIET, Progress, console
+from sr_core.train.loop import RunResult, train
+from sr_core.world import World, open_world
+
+STOP_GRACE_S = 5.0  # for a last checkpoint; a cancelled run must be gone within 15 s
+CONNECT_TIMEOUT_S = 5.0  # to a cluster's address
+AGREE_S = 3.0  # for all ranks to say that they met an error
+FAILURE = "ray-failure.txt"  # in the run directory: what Ray said last
+SCRATCH = "sr-ray-"  # Ray's sockets lie below it, and a socket's path may have 107 bytes
+OBJECT_STORE_BYTES = 128 * 2**20  # only metrics pass through it
+
+# what is set already wins
+VARIABLES = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # 2 s by default, which every report waits for
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) -> RunResult:
+    """Trains in `run_dir` in a child process and returns how it ended; nothing of it is left on leaving.
+
+    `say` gets what the child prints, line by line; None lets the child print for itself (bars, on a terminal).
+
+    Raises:
+        SrError: the error that a rank or the driver met, of its own kind.
+    """
+    require("ray", "pipeline")
+    with LaunchFiles.make(run_dir) as launch_files:
+        launch_files.write_params(params)
+        command = [sys.executable, "-m", "flows.launch", "--child", str(launch_files.directory)]
+        code = child.run(
+            command,
+            say=say,
+            errors=launch_files.errors,
+            ask_to_stop=launch_files.stop.touch,
+            stop_grace_s=STOP_GRACE_S,
+        )
+        result = launch_files.read_result()
+        if result is None:
+            details = run_dir / FAILURE
+            files.write_atomic(details, launch_files.errors.read_bytes())
+            raise SrError(f"training in {run_dir}: Ray's driver ended with exit code {code}; details in {details}")
+    return result
+
+
+def train_on_ray(params: Params, launch_files: LaunchFiles, *, progress: Progress) -> RunResult:
+    """Trains in the run directory of `launch_files` with Ray as driven by this process.
+
+    Raises:
+        SrError: the error that a rank met; the workers were lost more than `launch.max_failures` times; Ray's
+            cluster cannot be reached or has no room.
+    """
+    settings = {
+        "params": config.to_dict(_with_absolute_paths(params)),
+        "directory": str(launch_files.directory),
+        "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
+    }
+    with _variables(VARIABLES), _ray(params.launch) as ray, _shown(launch_files.progress, progress):
+        try:
+            _trainer(params, settings, launch_files.directory / "ray").fit()
+            failure = None
+        except ray.train.TrainingFailedError as error:
+            failure = error
+        room = ray.cluster_resources()
+    result = launch_files.read_result()
+    if failure is not None or result is None:
+        raise SrError(_sentence(failure, params.launch, room, launch_files.directory.parent))
+    return result
+
+
+def _trainer(params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    launch = params.launch
+    return TorchTrainer(
+        _rank,
+        train_loop_config=dict(settings),
+        torch_config=TorchConfig(
+            backend="nccl" if launch.use_gpu else "gloo", timeout_s=int(params.train.collective_timeout_s)
+        ),
+        scaling_config=ScalingConfig(
+            num_workers=launch.num_workers,
+            use_gpu=launch.use_gpu,
+            resources_per_worker={"CPU": launch.cpus_per_worker, **({"GPU": 1} if launch.use_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(storage),
+            # resources that no node has would be waited for again and again without the second limit
+            failure_config=FailureConfig(max_failures=launch.max_failures, controller_failure_limit=3),  # type: ignore[call-arg]
+        ),
+    )
+
+
+def _rank(settings: dict[str, Any]) -> None:
+    """What each worker runs. An SrError is left in a file: Ray would restart the group for it."""
+    launch_files = LaunchFiles(directory=Path(settings["directory"]))
+    params = config.from_dict(settings["params"])
+    if settings["launcher"]["host"] == socket.gethostname():
+        os.environ[files.LAUNCHER_PID] = settings["launcher"]["pid"]
+    with open_world(timeout_s=params.train.collective_timeout_s) as world:
+        if world.on_first(launch_files.num_failures):
+            return
+        try:
+            result = _train(params, world, launch_files)
+        except SrError as error:
+            launch_files.write_failure(f"rank{world.rank}", error)
+            if not _all_failed(launch_files, world):
+                raise  # the others wait in a collective: Ray ends them, and the next group returns above
+            return
+        if world.is_first:
+            launch_files.write_result(result)
+
+
+def _all_failed(launch_files: LaunchFiles, world: World) -> bool:
+    deadline = time.monotonic() + AGREE_S
+    while launch_files.num_failures() < world.size and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return launch_files.num_failures() == world.size
+
+
+def _train(params: Params, world: World, launch_files: LaunchFiles) -> RunResult:
+    import ray.train
+
+    from sr_core.data.patches import open_dataset
+
+    progress: Progress = FileProgress(launch_files.progress) if world.is_first else QUIET
+    verified = world.on_first(launch_files.verified.exists)
+    dataset = world.on_each_host(lambda verify: open_dataset(params.data, verify=verify and not verified))
+    if verified:
+        progress.say(f"a worker was lost: Ray started the group of {world.size} again")
+    elif world.is_first:
+        launch_files.verified.touch()
+    return train(
+        params,
+        world,
+        launch_files.directory.parent,
+        dataset=dataset,
+        observe=lambda step, values: ray.train.report({"step": step, **values}),
+        progress=progress,
+        should_stop=launch_files.stop.exists,
+    )
+
+
+@contextlib.contextmanager
+def _ray(launch: LaunchParams) -> Iterator[Any]:
+    """Ray, connected to the cluster at `launch.address` or to one of our own that ends on leaving."""
+    ray = require("ray", "pipeline")
+    require("ray.train", "pipeline")
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    with contextlib.ExitStack() as stack:
+        if launch.address == "local":
+            ray.init(
+                address="local",
+                # as many as are asked for: on a small machine the workers share what there is
+                num_cpus=launch.num_workers * launch.cpus_per_worker,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(stack.enter_context(_scratch())),
+                **quiet,
+            )
+        else:
+            _check_address(launch.address)
+            ray.init(address=launch.address, **quiet)
+        stack.callback(ray.shutdown)
+        num_gpus = int(ray.cluster_resources().get("GPU", 0))
+        if launch.use_gpu and launch.address == "local" and num_gpus < launch.num_workers:
+            raise ConfigError(
+                f"launch.use_gpu: {launch.num_workers} workers need a GPU each, and Ray finds {num_gpus} here; "
+                "lower launch.num_workers, or set launch.use_gpu to false"
+            )
+        yield ray
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would try for minutes, and then end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"launch.address: no Ray cluster answers at {address} ({error}), "
+            "expected local, or host:port of a running cluster"
+        ) from None
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A short path for Ray's sockets and logs; sweeps those of drivers that were killed."""
+    base = Path("/tmp")
+    for stale in base.glob(f"{SCRATCH}[0-9]*-*"):
+        if not files.is_alive(int(stale.name.split("-")[2])):
+            shutil.rmtree(stale, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=base))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _shown(path: Path, progress: Progress) -> Iterator[None]:
+    """Shows on `progress` what rank 0 writes to `path`."""
+    replay, ended = Replay(path, progress), threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(FLUSH_EVERY_S):
+            replay()
+        replay()
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        follower.join()
+
+
+def _with_absolute_paths(params: Params) -> Params:
+    """A worker may have another working directory."""
+    folder = params.data.folder and str(Path(params.data.folder).resolve())
+    data = dataclasses.replace(params.data, root=str(Path(params.data.root).resolve()), folder=folder)
+    return dataclasses.replace(params, data=data)
+
+
+def _sentence(failure: Exception | None, launch: LaunchParams, room: Mapping[str, float], run_dir: Path) -> str:
+    """One sentence on a failure that no rank has explained; all that Ray says goes to a file."""
+    wanted = f"{launch.num_workers} workers with {launch.cpus_per_worker} CPU" + (" and a GPU" * launch.use_gpu)
+    found = ", ".join(f"{room.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
+    ranks: Mapping[int, Exception] = getattr(failure, "worker_failures", {})
+    if ranks:
+        rank, error = min(ranks.items())
+        reason = (
+            f"rank {rank} failed after {launch.max_failures} restarts: {type(error).__name__}: {_first_line(error)}"
+        )
+    elif failure is not None:
+        reason = f"Ray could not start {wanted} each (the cluster has {found}); see launch.num_workers"
+    else:
+        reason = "the ranks ended without a result"
+    details = run_dir / FAILURE
+    files.write_atomic(details, "".join(traceback.format_exception(failure)) if failure else reason)
+    return f"training in {run_dir}: {reason}; details in {details}; the same command goes on from the last checkpoint"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains and publishes the model; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.launch", description="train with Ray Train")
+    parser.add_argument("--params", default="params.yaml", help="the parameters (default: params.yaml)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one, as train.lr=1e-4")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.child:
+        return _main_of_child(LaunchFiles(directory=arguments.child))
+    try:
+        return _main(config.load(arguments.params, arguments.set))
+    except SrError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("train: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+
+
+def _main(params: Params) -> int:
+    from sr_core.data.patches import open_dataset
+    from sr_core.train import run
+
+    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    launch(params, run_dir, say=None)
+    run.publish(params, run_dir)
+    print(f"finished: {run.model_directory(params)} (run {run_dir})")
+    return 0
+
+
+def _main_of_child(launch_files: LaunchFiles) -> int:
+    child.follow_launcher()
+    try:
+        with console() as progress:
+            train_on_ray(launch_files.read_params(), launch_files, progress=progress)
+    except SrError as error:
+        launch_files.write_failure("driver", error)  # the launcher says it
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

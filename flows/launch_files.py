@@ -1,0 +1,173 @@
+"""What the flow, Ray's driver and the ranks tell each other, as files in data/runs/<run>/launch-<host>-<pid>/.
+
+    params.json            flow to driver: the resolved parameters
+    progress.jsonl         rank 0 to driver: what a person should see
+    stop                   flow to ranks: end at the next step, with a checkpoint
+    result.json            rank 0 to flow: how training ended
+    errors.txt             what the driver writes to standard error
+    failure-<who>.json     a rank or the driver to flow: an error meant for the user
+    verified               rank 0 to later ranks: the shards were read through; this is a group that was restarted
+
+Files, since a rank may run on another host, what Ray hands back can be lost with a worker, and a restarted group has
+to know what its predecessor met. The directory lives as long as the process named by it.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sr_core import config, errors, files
+from sr_core.errors import SrError
+from sr_core.progress import Progress
+from sr_core.train.loop import RunResult
+
+FLUSH_EVERY_S = 0.2  # rank 0 writes progress at most this often: a step may take milliseconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LaunchFiles:
+    """The files of one launch, below `directory` (absolute)."""
+
+    directory: Path
+
+    @classmethod
+    @contextlib.contextmanager
+    def make(cls, run_dir: Path) -> Iterator["LaunchFiles"]:
+        """A fresh directory for this process's launch, deleted on leaving; sweeps those of dead processes."""
+        mine = f"launch-{socket.gethostname()}-"
+        for stale in run_dir.glob(f"{mine}*"):
+            if not files.is_alive(int(stale.name.removeprefix(mine))):
+                shutil.rmtree(stale, ignore_errors=True)
+        directory = run_dir.resolve() / f"{mine}{os.getpid()}"
+        directory.mkdir(parents=True)
+        try:
+            yield cls(directory=directory)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    @property
+    def progress(self) -> Path:
+        """Where rank 0 writes what `replay` shows."""
+        return self.directory / "progress.jsonl"
+
+    @property
+    def stop(self) -> Path:
+        """Its presence asks the ranks to stop."""
+        return self.directory / "stop"
+
+    @property
+    def errors(self) -> Path:
+        """What Ray and Python say of the driver, which nobody needs unless it dies."""
+        return self.directory / "errors.txt"
+
+    @property
+    def verified(self) -> Path:
+        """Its presence says that this launch has read every byte of the shards."""
+        return self.directory / "verified"
+
+    def write_params(self, params: config.Params) -> None:
+        """Leaves the parameters for `read_params`."""
+        files.write_atomic(self.directory / "params.json", files.to_json(config.to_dict(params)))
+
+    def read_params(self) -> config.Params:
+        """The parameters that the flow has resolved."""
+        return config.from_dict(json.loads((self.directory / "params.json").read_text()))
+
+    def write_result(self, result: RunResult) -> None:
+        """Leaves what `read_result` returns."""
+        values = {**dataclasses.asdict(result), "run_dir": str(result.run_dir)}
+        files.write_atomic(self.directory / "result.json", files.to_json(values))
+
+    def read_result(self) -> RunResult | None:
+        """How training ended, or None if it did not.
+
+        Raises:
+            SrError: of the kind and with the sentence that a rank or the driver has left.
+        """
+        for path in sorted(self.directory.glob("failure-*.json")):
+            failure = json.loads(path.read_text())
+            raise getattr(errors, failure["kind"])(failure["sentence"])
+        path = self.directory / "result.json"
+        if not path.exists():
+            return None
+        values: dict[str, Any] = json.loads(path.read_text())
+        return RunResult(**{**values, "run_dir": Path(values["run_dir"])})
+
+    def write_failure(self, who: str, error: SrError) -> None:
+        """Leaves an error to be raised by `read_result`."""
+        kind = type(error).__name__ if hasattr(errors, type(error).__name__) else SrError.__name__
+        failure = {"kind": kind, "sentence": str(error)}
+        files.write_atomic(self.directory / f"failure-{who}.json", files.to_json(failure))
+
+    def num_failures(self) -> int:
+        """How many have left one."""
+        return len(list(self.directory.glob("failure-*.json")))
+
+
+class FileProgress:
+    """A Progress whose calls are lines in a file, for `Replay` in another process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._pending, self._flushed_s = path, 0, 0.0
+
+    def start(self, label: str, total: int | None = None) -> None:
+        """As Progress."""
+        self._write(start=label, total=total)
+
+    def advance(self, amount: int = 1) -> None:
+        """As Progress."""
+        self._pending += amount
+        if time.monotonic() - self._flushed_s >= FLUSH_EVERY_S:
+            self.flush()
+
+    def say(self, text: str) -> None:
+        """As Progress."""
+        self._write(say=text)
+
+    def flush(self) -> None:
+        """Writes the units that are done and not yet written."""
+        if self._pending:
+            amount, self._pending = self._pending, 0
+            self._write(advance=amount)
+        self._flushed_s = time.monotonic()
+
+    def _write(self, **event: Any) -> None:
+        if "advance" not in event:
+            self.flush()
+        with self._path.open("a") as file:
+            file.write(json.dumps(event) + "\n")
+
+
+class Replay:
+    """Repeats on a Progress what a FileProgress has written since the last call."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._path, self._progress, self._offset = path, progress, 0
+
+    def __call__(self) -> None:
+        """Catches up."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):  # still being written
+                    break
+                self._offset += len(line)
+                self._show(json.loads(line))
+
+    def _show(self, event: dict[str, Any]) -> None:
+        match event:
+            case {"start": label, "total": total}:
+                self._progress.start(label, total)
+            case {"advance": amount}:
+                self._progress.advance(amount)
+            case {"say": text}:
+                self._progress.say(text)
