@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sr_core.data.images import read_rgb
+from sr_core.data.resize import resize_matrix
 from sr_core.evaluate.benchmark import evaluate
 from sr_core.evaluate.metrics import PROTOCOLS
 
@@ -42,3 +43,14 @@ def test_bicubic_on_set5(shared: Path, scale: int) -> None:
     psnr, ssim = PUBLISHED[scale]
     assert mean.psnr == pytest.approx(psnr, abs=0.02)
     assert mean.ssim == pytest.approx(ssim, abs=0.001)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_enlarging_is_exact_on_parabolas_and_turns_with_the_image(scale: int) -> None:
+    """Keys' kernel with a = -0.5 is the one of its family that reproduces second-degree polynomials."""
+    weights = resize_matrix(20, 20 * scale)
+    where = (np.arange(20 * scale) + 0.5) / scale - 0.5  # pixel centres, as MATLAB aligns them
+    inside = slice(2 * scale, -2 * scale)
+    np.testing.assert_allclose((weights @ np.arange(20.0) ** 2)[inside], where[inside] ** 2, atol=1e-11)
+    np.testing.assert_allclose(weights, weights[::-1, ::-1], atol=1e-15)
+    assert (weights != 0).sum(axis=1).max() == 4
