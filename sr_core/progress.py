@@ -1,9 +1,10 @@
 """What a person sees while work goes on: bars on a terminal, plain lines everywhere else."""
 
 import contextlib
+import functools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console
@@ -40,8 +41,8 @@ class _Quiet:
 class _Lines:
     """Plain lines: one when a task starts, one when it is done, and one every few seconds between."""
 
-    def __init__(self) -> None:
-        self._label, self._done, self._next_s = "", 0, 0.0
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._label, self._done, self._next_s = say, "", 0, 0.0
         self._total: int | None = None
 
     def start(self, label: str, total: int | None = None) -> None:
@@ -57,7 +58,7 @@ class _Lines:
             self.say(f"{self._label}: {self._done}" + (f"/{self._total}" if self._total else ""))
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        self._say(text)
 
 
 class _Bars:
@@ -81,11 +82,16 @@ class _Bars:
 QUIET: Progress = _Quiet()
 
 
+def lines(say: Callable[[str], None]) -> Progress:
+    """Plain lines, each given to `say`."""
+    return _Lines(say)
+
+
 @contextlib.contextmanager
 def console() -> Iterator[Progress]:
     """Bars where standard output is a terminal, plain lines otherwise."""
     if not sys.stdout.isatty():
-        yield _Lines()
+        yield lines(functools.partial(print, flush=True))
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, console=Console()) as bars:
