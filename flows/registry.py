@@ -5,6 +5,7 @@ code. It is found again by the tag `sr.weights_sha256`, so that registering twic
 champion is decided in flows/champion.py and stored with its reason as the tag `sr.champion_decision`.
 """
 
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from flows.champion import Decision, Figures, RegisteredVersion, decide
 from flows.extras import require
 from flows.store import connect, explained
 from flows.track import RUN_TAG, find_or_create, flatten, ship
-from sr_core import config
+from sr_core import config, files
 from sr_core.evaluate.benchmark import EvalReport, read_report
 from sr_core.models.card import Card
 from sr_core.train import checkpoint
@@ -45,7 +46,7 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
     """Puts the model and its evaluation into MLflow, and makes it champion if it is better than the champion.
 
     The same weights are the same version, however often this is called; the evaluation last given is the one that
-    counts. The name is sr-<model>-x<S>-<degradation>.
+    counts. The name is sr-<model>-x<S>-<degradation>. What is returned is also written to data/registered/.
 
     Raises:
         TrackError: the server does not answer or refuses.
@@ -65,7 +66,7 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
         decision = _crown(client, name, figures)
         for key, value in (_version_tags(card, run_id) | figures.to_tags() | {DECISION_TAG: decision.reason}).items():
             client.set_model_version_tag(name, str(version), key, value)
-    return RegisteredVersion(
+    registered = RegisteredVersion(
         name=name,
         version=version,
         run_id=run_id,
@@ -73,6 +74,13 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
         champion=decision.champion,
         reason=decision.reason,
     )
+    files.write_atomic(registered_path(params), files.to_json(dataclasses.asdict(registered)))
+    return registered
+
+
+def registered_path(params: config.Params) -> Path:
+    """Where `register` writes its outcome, which is what DVC knows of the registry."""
+    return Path(params.data.root) / "registered" / f"{params.task}.json"
 
 
 def _run_of(client: Any, params: config.Params, card: Card) -> str:

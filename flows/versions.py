@@ -1,0 +1,179 @@
+"""DVC, and only here: records what a flow produced, and reads which version of the data there is.
+
+dvc.yaml owns what depends on what. Inside one of its stages recording is DVC's own. A flow started otherwise has done
+the work of some stages; if its parameters are those of params.yaml, `dvc commit` makes dvc.lock say so, and
+`dvc repro` has nothing left to do. Otherwise DVC is left alone: what stands in data/ is then not what dvc.yaml
+describes, and `dvc status` shows it.
+
+Recording is never worth a failed flow: what stands in its way is said in one sentence.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sr_core import config
+from sr_core.config import Params
+from sr_core.data import index
+from sr_core.errors import ConfigError
+
+Step = Literal["prepare", "train", "evaluate", "register"]
+STEPS: tuple[Step, ...] = ("prepare", "train", "evaluate", "register")
+COMMIT_TIMEOUT_S = 1800.0  # a first commit reads every byte of the data set
+# where these differ from params.yaml, the results do not
+_NO_DIFFERENCE = (("launch",), ("matrix",), ("data", "num_writers"))
+
+
+def stages_of(params: Params, steps: Sequence[Step]) -> list[str]:
+    """The names in dvc.yaml of the stages that do `steps` for `params`, in order."""
+    item = f"{params.model.name}-{params.data.degradation}"
+    names: dict[Step, list[str]] = {
+        "prepare": ["photographs", f"prepare@{params.data.degradation}"],
+        "train": [f"train@{item}"],
+        "evaluate": [f"evaluate@{item}"],
+        "register": [f"register@{item}"],
+    }
+    return [name for step in STEPS if step in steps for name in names[step]]
+
+
+def record(params_path: Path | str, params: Params, steps: Sequence[Step] = STEPS) -> str:
+    """Records with `dvc commit` that `steps` are done for `params`; returns a sentence that says what it did.
+
+    The project is the folder of dvc.yaml above `params_path`. Nothing is recorded inside a DVC stage, or if
+    `params`, wherever they came from, are not those of the project's params.yaml.
+    """
+    if "DVC_STAGE" in os.environ:
+        return f"recorded by DVC, as stage {os.environ['DVC_STAGE']}"
+    project = next((folder for folder in Path(params_path).absolute().parents if (folder / "dvc.yaml").is_file()), None)
+    if project is None:
+        return f"not recorded in DVC: no dvc.yaml above {params_path}"
+    obstacle = _obstacle(params, project)
+    if obstacle is not None:
+        return f"not recorded in DVC: {obstacle}"
+    stages = stages_of(params, steps)
+    command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", *stages]
+    code, output = _run(command, project, timeout_s=COMMIT_TIMEOUT_S)
+    if code == 0:
+        return f"recorded in dvc.lock: {', '.join(stages)}"
+    reason = output.strip().splitlines()[0].removeprefix("ERROR: ") if output.strip() else f"exit code {code}"
+    return f"not recorded in DVC: {reason}; record it later with: dvc commit --force {' '.join(stages)}"
+
+
+def _obstacle(params: Params, project: Path) -> str | None:
+    """Why `params` cannot be recorded in `project`, or None."""
+    if importlib.util.find_spec("dvc") is None:
+        return "it is not installed; pip install -c constraints.txt -e '.[pipeline]'"
+    if not (project / ".dvc").is_dir():
+        return f"{project} is not a DVC project; expected a folder .dvc there"
+    if params.data.source == "folder":
+        return "photographs of your own (data.source: folder) are outside of dvc.yaml"
+    try:
+        own = config.load(project / "params.yaml")
+    except ConfigError as error:
+        return str(error)
+    for name, value in (("models", params.model.name), ("degradations", params.data.degradation)):
+        if value not in getattr(own.matrix, name):
+            return f"matrix.{name} in params.yaml does not name {value}"
+    key = _first_difference(own, params)
+    return f"{key} differs from params.yaml" if key else None
+
+
+def _first_difference(own: Params, params: Params) -> str | None:
+    """The first key by which `params` would give other results than params.yaml's, as dvc.yaml runs them."""
+    found, expected = _flat(config.to_dict(params)), _flat(config.to_dict(own))
+    # dvc.yaml's commands set these two from the matrix
+    expected |= {("model", "name"): params.model.name, ("data", "degradation"): params.data.degradation}
+    for key in sorted(found.keys() | expected.keys()):
+        if not any(key[: len(same)] == same for same in _NO_DIFFERENCE) and found.get(key) != expected.get(key):
+            return ".".join(key)
+    return None
+
+
+def _flat(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    flat: dict[tuple[str, ...], Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, (*prefix, key)) if isinstance(value, Mapping) and value else {(*prefix, key): value}
+    return flat
+
+
+def _run(command: Sequence[str], folder: Path, *, timeout_s: float) -> tuple[int, str]:
+    """The exit code and output of `command`; its process group does not outlive this call."""
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    with _group(command, folder, environment) as child:
+        try:
+            output, _ = child.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            return 1, f"it took longer than {timeout_s:.0f} s"
+    return child.returncode, output
+
+
+@contextlib.contextmanager
+def _group(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[str]]":
+    child = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedData:
+    """Which data there is: our digest, and DVC's hash of each shard directory that dvc.lock has as it is."""
+
+    digest: str
+    dvc: Mapping[str, str]
+
+
+def data_version(params: Params, *, project: Path = Path()) -> RecordedData:
+    """The version of the shards for `params`, read from their indexes and dvc.lock; no shard is read.
+
+    Raises:
+        ShardError: the shards are absent.
+    """
+    directories = index.shard_directories(params.data)
+    version = index.version_of({name: index.load_index(directory) for name, directory in directories.items()})
+    locked = _locked(project)
+    hashes = {name: locked.get(os.path.relpath(path, project)) for name, path in directories.items()}
+    current = {name: md5 for name, md5 in hashes.items() if md5 and _is_current(project, md5, directories[name])}
+    return RecordedData(digest=version.digest, dvc=current)
+
+
+def _locked(project: Path) -> dict[str, str]:
+    """DVC's hash by path of every output in dvc.lock."""
+    try:
+        lock = yaml.safe_load((project / "dvc.lock").read_text())
+        return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _is_current(project: Path, md5: str, directory: Path) -> bool:
+    """Whether DVC's directory hash `md5` is of what lies in `directory`: it lists the index, which lists the rest."""
+    listing = project / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    try:
+        files = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
+        found = hashlib.md5((directory / index.INDEX).read_bytes(), usedforsecurity=False).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return files.get(index.INDEX) == found

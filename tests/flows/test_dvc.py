@@ -1,0 +1,103 @@
+"""dvc.yaml: what runs, what runs again, and who owns what."""
+
+import pytest
+from dvc_project import ROOT, DvcProject
+
+TASK = "edsr-x4-bicubic"
+WHOLE = ["prepare bicubic", "prepare bicubic", f"train {TASK}", f"evaluate {TASK}", f"register {TASK}"]
+
+
+@pytest.fixture
+def project(tmp_path):
+    return DvcProject(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project after its first `dvc repro`; tests leave it as it is."""
+    project = DvcProject(tmp_path_factory.mktemp("dvc") / "project")
+    assert project.repro() == WHOLE
+    return project
+
+
+def test_a_second_repro_does_nothing(finished):
+    assert finished.repro() == []
+    assert finished.is_clean()
+
+
+def test_what_a_stage_made_is_in_the_cache_once(finished):
+    weights = finished.folder / "data" / "models" / TASK / "weights.safetensors"
+    hr = finished.folder / "data" / "shards" / "sample" / "x4" / "train" / "hr" / "shard-00000.npy"
+    for path in (weights, hr):
+        assert path.is_symlink() or path.stat().st_nlink > 1
+    cached = [path.read_bytes() for path in (finished.folder / ".dvc" / "cache").rglob("*") if path.is_file()]
+    assert weights.read_bytes() in cached
+    assert b"pixels" not in cached  # raw photographs are hashed only
+
+
+def test_git_sees_the_lock_and_nothing_else(finished):
+    assert finished.git("status", "--porcelain").split() == ["??", "dvc.lock"]
+
+
+def test_metrics_and_plots_are_shown(finished, tmp_path):
+    shown = finished.dvc("metrics", "show", "--md")
+    assert f"data/reports/{TASK}/metrics.json" in shown
+    assert "mean_psnr" in shown
+    finished.dvc("plots", "show", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    assert "edsr x4 bicubic: training loss" in page
+    assert "edsr x4 bicubic: validation PSNR, dB" in page
+    assert [path.name for path in tmp_path.rglob("*.png")] == [f"workspace_data_reports_{TASK}_comparison.png"]
+
+
+def test_a_clone_is_filled_from_the_cache(finished, tmp_path):
+    finished.git("clone", "--quiet", str(finished.folder), str(tmp_path / "clone"))
+    clone = DvcProject.__new__(DvcProject)
+    clone.folder = tmp_path / "clone"
+    (clone.folder / "dvc.lock").write_text((finished.folder / "dvc.lock").read_text())
+    clone.dvc("cache", "dir", "--local", str(finished.folder / ".dvc" / "cache"))
+    clone.dvc("checkout", "--quiet", "--allow-missing")
+    made = (finished.folder / "data" / "models" / TASK / "weights.safetensors").read_text()
+    assert (clone.folder / "data" / "models" / TASK / "weights.safetensors").read_text() == made
+
+
+def test_another_training_prepares_nothing(project):
+    assert project.repro() == WHOLE
+    project.set("train.lr", 0.002)
+    assert project.repro() == WHOLE[2:]
+    project.set("evaluate.protocol", "div2k-rgb")
+    assert project.repro()[:1] == WHOLE[3:4]  # the stand-in's figures do not change: then nothing is registered
+    project.set("track.experiment", "another")
+    assert project.repro() == WHOLE[4:]
+    project.set("launch.num_workers", 1)
+    assert project.repro() == []
+
+
+def test_another_crop_prepares_anew_and_keeps_the_photographs(project):
+    project.repro()
+    photograph = project.folder / "data" / "raw" / "sample" / "photograph.png"
+    fetched = photograph.stat().st_ino
+    project.set("data.crop", 32)
+    assert project.repro()[:3] == WHOLE[:3]
+    assert photograph.stat().st_ino == fetched
+
+
+def test_another_degradation_is_prepared_and_trained_beside_the_first(project):
+    project.repro()
+    project.set("matrix.degradations", ["bicubic", "unknown"])
+    other = "edsr-x4-unknown"
+    assert project.repro() == ["prepare unknown", f"train {other}", f"evaluate {other}", f"register {other}"]
+    assert project.repro() == []
+
+
+def test_no_stage_owns_a_run_directory(finished):
+    lock = (finished.folder / "dvc.lock").read_text()
+    assert (finished.folder / "data" / "runs" / TASK / "metrics.jsonl").exists()
+    assert "data/runs" not in lock
+    assert ".locks" not in lock
+
+
+def test_the_projects_own_settings_send_nothing_and_copy_nothing():
+    config = (ROOT / ".dvc" / "config").read_text()
+    assert "analytics = false" in config
+    assert "hardlink,symlink,copy" in config
