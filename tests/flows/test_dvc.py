@@ -63,7 +63,7 @@ def test_a_clone_is_filled_from_the_cache(finished, tmp_path):
 
 def test_another_training_prepares_nothing(project):
     assert project.repro() == WHOLE
-    project.set("train.lr", 0.002)
+    project.set("train.lr", 0.00123)
     assert project.repro() == WHOLE[2:]
     project.set("evaluate.protocol", "div2k-rgb")
     assert project.repro()[:1] == WHOLE[3:4]  # the stand-in's figures do not change: then nothing is registered
@@ -77,7 +77,7 @@ def test_another_crop_prepares_anew_and_keeps_the_photographs(project):
     project.repro()
     photograph = project.folder / "data" / "raw" / "sample" / "photograph.png"
     fetched = photograph.stat().st_ino
-    project.set("data.crop", 32)
+    project.set("data.crop", 40)
     assert project.repro()[:3] == WHOLE[:3]
     assert photograph.stat().st_ino == fetched
 
