@@ -16,7 +16,8 @@ for name in others:
     try:
         importlib.import_module(name)
     except ModuleNotFoundError:
-        importlib.import_module(name.rpartition(".")[0])
+        package, _, attribute = name.rpartition(".")
+        getattr(importlib.import_module(package), attribute)
 import torch
 
 watched, seen = False, []

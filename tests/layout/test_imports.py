@@ -35,7 +35,7 @@ TOOLS = {
     "ray": {"flows/launch.py"},
     "mlflow": {"flows/track.py", "flows/store.py", "flows/registry.py", "serving/pyfunc.py"},
     "dvc": {"flows/versions.py"},
-    "prefect": {"flows/prepare.py", "flows/train.py", "flows/bare_names.py"},
+    "prefect": {"flows/running.py", "flows/bare_names.py"},
 }
 
 
