@@ -1,0 +1,52 @@
+"""The entry point `sr`: every verb of the library, and of the pipeline around it.
+
+    sr train --set train.steps=1000        as python -m sr_core train
+    sr pipeline edsr                       as python -m flows.train edsr
+
+A verb's module is imported when it is called, so a core install has the library's verbs.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from sr_core.errors import SrError
+
+CORE = ("fetch", "shard", "train", "status", "evaluate", "upscale")
+PIPELINE: Mapping[str, tuple[str, str]] = {
+    "prepare": ("flows.prepare", "photographs to shards, as a flow"),
+    "pipeline": ("flows.train", "from photographs to a registered model"),
+    "launch": ("flows.launch", "train with Ray alone"),
+    "track": ("flows.track", "ship training runs to MLflow"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = arguments[0] if arguments else "--help"
+    if verb in CORE:
+        return _call("sr_core.__main__", arguments)
+    if verb in PIPELINE:
+        return _call(PIPELINE[verb][0], arguments[1:])
+    print(_usage())
+    return 0 if verb in {"-h", "--help"} else 2
+
+
+def _call(module: str, arguments: list[str]) -> int:
+    try:
+        code: int = importlib.import_module(module).main(arguments)
+    except SrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return code
+
+
+def _usage() -> str:
+    verbs = [f"  {verb:<10}python -m sr_core {verb}" for verb in CORE]
+    verbs += [f"  {verb:<10}{text}" for verb, (_, text) in PIPELINE.items()]
+    return "\n".join(["usage: sr verb …    (sr verb --help says more)", "", *verbs])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

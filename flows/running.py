@@ -1,0 +1,125 @@
+"""How flows run: without a server set up, with progress that a person can read, and failing in one sentence.
+
+Started by hand (`python -m flows.train edsr`) a flow shows bars or plain lines itself and Prefect stays quiet; under a
+worker its lines go to the flow run's log.
+"""
+
+import argparse
+import contextlib
+import functools
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from flows.extras import require
+from sr_core.errors import SrError, TrackError
+from sr_core.progress import Progress, console, lines
+
+require("prefect", "pipeline")  # the other modules take `flow` and `task` from here, and so this sentence first
+from prefect import flow, get_run_logger, task  # noqa: E402
+from prefect.artifacts import create_table_artifact  # noqa: E402
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.runtime import deployment  # noqa: E402
+from prefect.settings import temporary_settings  # noqa: E402
+
+__all__ = ["create_table_artifact", "flow", "task"]
+
+# what each task is given: manifests are the only caches, and results are paths and digests that nobody stores
+TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+
+
+def may_pass(_task: object, _task_run: object, state: Any) -> bool:
+    """Whether trying again could help: never after an error that says what to change, unless a server was away."""
+    error = state.data
+    return not isinstance(error, SrError) or isinstance(error, TrackError)
+
+
+RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [5.0, 30.0], "retry_condition_fn": may_pass}
+
+
+def output() -> Callable[[str], None]:
+    """For use in a task: takes lines for the flow run's log under a worker, for standard output otherwise."""
+    return functools.partial(print, flush=True) if deployment.id is None else get_run_logger().info
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Progress]:
+    """For use in a task: progress to where `output` goes."""
+    if deployment.id is None:
+        with console() as bars:
+            yield bars
+    else:
+        yield lines(output())
+
+
+def shows_bars() -> bool:
+    """Whether progress is drawn on a terminal, by whichever process has it."""
+    return deployment.id is None and sys.stdout.isatty()
+
+
+def errors_in_one_sentence() -> None:
+    """For use in a flow: Prefect logs an SrError without its traceback."""
+    for name in RUN_LOGGERS:
+        logging.getLogger(name).addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], SrError):
+        record.exc_info = None
+    return True
+
+
+def _below_error(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR
+
+
+def parser(module: str, text: str) -> argparse.ArgumentParser:
+    """The options that every flow's command has."""
+    made = argparse.ArgumentParser(prog=f"python -m {module}", description=text)
+    made.add_argument("--params", default="params.yaml", help="the parameters (default: params.yaml)")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one, as train.lr=1e-4")
+    made.add_argument("--verbose", action="store_true", help="what Prefect logs, and tracebacks")
+    return made
+
+
+def run(call: Callable[[], Any], *, verbose: bool) -> int:
+    """Runs `call`, which calls a flow, from the command line and returns the exit code."""
+    signal.signal(signal.SIGTERM, _exit)  # Prefect puts its own before it for as long as a flow runs
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    try:
+        with _by_hand(verbose=verbose):
+            call()
+    except SrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _exit(number: int, _frame: object) -> NoReturn:
+    """Python's own way out, so that a temporary server is stopped on it."""
+    sys.exit(128 + number)
+
+
+@contextlib.contextmanager
+def _by_hand(*, verbose: bool) -> Iterator[None]:
+    """Prefect as a flow of one's own needs it: quiet, patient with its temporary server, and reporting nothing home."""
+    defaults = {
+        "logging.level": "INFO" if verbose else "WARNING",
+        "server.analytics_enabled": False,
+        "server.ephemeral.startup_timeout_seconds": 60,  # the first start in a home makes a database
+        "flows.heartbeat_frequency": None,  # costs a second at the end of each flow
+    }
+    with temporary_settings(set_defaults=defaults) as settings:
+        # Prefect has set up logging when it was imported
+        logging.getLogger("prefect").setLevel(settings.logging.level)
+        for name in () if verbose else RUN_LOGGERS:
+            logging.getLogger(name).addFilter(_below_error)  # what fails is said at the end
+        yield
