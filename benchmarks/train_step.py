@@ -35,9 +35,8 @@ Step = Callable[[], None]
 def main() -> None:
     arguments = _arguments()
     sides = {"ours": _start(_project_step, arguments), "plain": _start(_plain_step, arguments)}
-    print(
-        f"{arguments.model} {arguments.preset} x{arguments.scale}, {BATCH} crops of {CROP}x{CROP}: {_machine(arguments)}"
-    )
+    job = f"{arguments.model} {arguments.preset} x{arguments.scale}, {BATCH} crops of {CROP}x{CROP}"
+    print(f"{job}: {_machine(arguments)}")
     times: dict[str, list[float]] = {name: [] for name in sides}
     for round_ in range(arguments.rounds + 1):
         for name, connection in sides.items():

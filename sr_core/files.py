@@ -149,8 +149,9 @@ def lock_directory(
     """Holds `directory` alone, or raises BusyError naming the owner's host and process id.
 
     The kernel drops the lock (flock on `.lock`) when its owner dies. An owner whose launcher is dead is
-    about to end by itself: it is waited for, up to `dying_wait_s` seconds. The launcher is the process named
-    by SR_LAUNCHER_PID in the environment.
+    about to end by itself: it is waited for, up to `dying_wait_s` seconds. So is an owner with the same
+    launcher as this process, which is of the group of ranks that this one's group replaces. The launcher is the
+    process named by SR_LAUNCHER_PID in the environment.
     """
     directory.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + dying_wait_s
@@ -193,4 +194,5 @@ def _is_dying(owner: Mapping[str, Any]) -> bool:
         return True
     if owner.get("host") != socket.gethostname():
         return False
-    return not (is_alive(owner["pid"]) and is_alive(owner["launcher"]))
+    replaced = str(owner["launcher"]) == os.environ.get(LAUNCHER_PID) and owner["pid"] != os.getpid()
+    return replaced or not (is_alive(owner["pid"]) and is_alive(owner["launcher"]))

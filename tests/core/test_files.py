@@ -178,6 +178,18 @@ def test_an_owner_whose_launcher_died_is_waited_for(tmp_path):
             assert waited
 
 
+def test_a_rank_of_the_group_that_is_replaced_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("SR_LAUNCHER_PID", str(os.getppid()))
+    with python(HOLD, tmp_path, SR_LAUNCHER_PID=str(os.getppid())) as owner:
+
+        def sleep(seconds):
+            owner.kill()
+            owner.wait()
+
+        with lock_directory(tmp_path, sleep=sleep):
+            pass
+
+
 def test_waiting_for_a_dying_owner_ends(tmp_path):
     with (
         python(HOLD, tmp_path, SR_LAUNCHER_PID=str(dead_pid())) as owner,

@@ -1,0 +1,44 @@
+"""A training job of seconds on made-up photographs."""
+
+import dataclasses
+from pathlib import Path
+
+from photos import CROP, params_for, write_folder
+
+from sr_core.config import ModelParams, Params, TrainParams
+from sr_core.data.patches import Dataset, open_dataset
+from sr_core.data.shards import build
+from sr_core.progress import QUIET
+from sr_core.train import loop, run
+from sr_core.world import World
+
+STEPS = 12
+
+
+def made(root: Path, **train) -> tuple[Params, Dataset]:
+    """Parameters and data of a job whose data lie below `root`."""
+    fields = {"steps": STEPS, "batch": 4, "lr": 1e-3, "lr_milestones": (5, 9), "ema_decay": 0.9, "num_threads": 1}
+    fields |= {"log_every": 3, "eval_every": 4, "eval_images": 2, "checkpoint_every": 3} | train
+    params = Params(
+        data=params_for(root, write_folder(root / "photos", [(40, 48), (48, 56), (56, 40), (60, 44)])),
+        model=ModelParams(name="edsr", preset="small", options={"num_blocks": 1, "num_features": 8}),
+        train=TrainParams(**fields),
+    )
+    assert params.data.crop == CROP
+    build(params.data, progress=QUIET)
+    return params, open_dataset(params.data, verify=True)
+
+
+def with_train(params: Params, **train) -> Params:
+    return dataclasses.replace(params, train=dataclasses.replace(params.train, **train))
+
+
+def go(params: Params, dataset: Dataset, run_dir: Path, **others) -> loop.RunResult:
+    """Trains in this process."""
+    return loop.train(params, World(), run_dir, dataset=dataset, **others)
+
+
+def digest(run_dir: Path) -> str:
+    """The sha256 of the newest checkpoint's tensors."""
+    manifest = run.checkpoint.newest(run_dir / run.CHECKPOINTS).manifest
+    return manifest.files[run.checkpoint.STATE].sha256
