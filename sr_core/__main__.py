@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        code: int = arguments.call(arguments)
     except SrError as error:
         print(f"{arguments.verb}: {error}", file=sys.stderr)
         return error.exit_code
@@ -59,13 +59,13 @@ def _parser() -> argparse.ArgumentParser:
 def _verb(
     verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
-    run: Callable[[argparse.Namespace], int],
+    call: Callable[[argparse.Namespace], int],
     text: str,
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("--params", default="params.yaml", help="the parameters (default: params.yaml)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one, as train.lr=1e-4")
-    parser.set_defaults(run=run)
+    parser.set_defaults(call=call)
     return parser
 
 
