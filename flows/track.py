@@ -70,7 +70,8 @@ def ship(run_dir: Path, track: config.TrackParams, *, status: str | None = None)
     """Sends to MLflow what it has not yet of the run in `run_dir`; returns MLflow's run id.
 
     None, and nothing done, while training has not started there or another process is shipping it. `status` is what
-    the run is left as; None: FINISHED if its last step is there, else as it is.
+    the run is left as, but without its last step it is KILLED and not FINISHED; None: FINISHED with its last step,
+    else as it is.
 
     Raises:
         TrackError: the server does not answer or refuses.
@@ -85,8 +86,9 @@ def ship(run_dir: Path, track: config.TrackParams, *, status: str | None = None)
         stored = json.loads(started.read_text())
         params = config.from_dict(stored["params"], where=str(started))
         events = list(metrics_log.read(run_dir))
-        if status is None and events and events[-1].step >= params.train.steps:
-            status = "FINISHED"
+        whole = bool(events) and events[-1].step >= params.train.steps
+        if status in {None, "FINISHED"}:
+            status = "FINISHED" if whole else status and "KILLED"
         with explained(track.uri):
             run_id = find_or_create(client, track, params, run_dir.name, stored["data_digest"], events)
             _ship_events(client, track.uri, run_id, run_dir, events)

@@ -166,6 +166,13 @@ def test_a_training_that_ends_badly_says_so(params, error, status):
     assert runs(params)[0].info.status == "FINISHED"
 
 
+def test_a_training_that_was_asked_to_stop_is_not_finished(params):
+    run_dir = made.start_run(params)
+    with track.shipping(run_dir, params.track):
+        made.log_steps(run_dir, 0, 20)
+    assert runs(params)[0].info.status == "KILLED"
+
+
 def test_nothing_is_shipped_before_training_has_started(params, tmp_path):
     with track.shipping(tmp_path / "data" / "runs" / "later", params.track, every_s=0.01):
         time.sleep(0.1)
