@@ -38,7 +38,7 @@ def test_lists_become_tuples_and_whole_numbers_become_floats(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("trian: {}", "trian: no such key; did you mean train?"),
+        ("traim: {}", "traim: no such key; did you mean train?"),
         ("train: {stesp: 5}", "train.stesp: no such key; did you mean steps?"),
         ("data: {zzzzzz: 5}", "data.zzzzzz: no such key; expected one of source, root,"),
         ("7: 5", "7: no such key"),
@@ -138,7 +138,7 @@ def test_an_override_may_spell_a_number_as_the_shell_user_does(tmp_path):
         ("seed.x=1", "--set seed.x=1: seed is a value and holds no keys"),
         ("train.steps=[1", "--set train.steps=[1: '[1' is not a YAML value"),
         ("train.stesp=1", "train.stesp: no such key; did you mean steps?"),
-        ("trian.steps=1", "trian: no such key; did you mean train?"),
+        ("traim.steps=1", "traim: no such key; did you mean train?"),
         ("train.lr=nan", "train.lr: is 'nan', expected a number"),
         ("train.steps=", "train.steps: is None, expected a whole number"),
     ],

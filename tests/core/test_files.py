@@ -49,7 +49,7 @@ def test_a_mismatch_says_what_differs(tmp_path):
     path.write_bytes(b"abc")
     record = files.record_of(path)
     assert files.mismatch(path, record) is None
-    path.write_bytes(b"abd")
+    path.write_bytes(b"abx")
     assert f"{path}: sha256" in files.mismatch(path, record)
     path.write_bytes(b"ab")
     assert files.mismatch(path, record) == f"{path}: 2 bytes, expected 3"

@@ -99,7 +99,7 @@ def test_the_output_head_keeps_float32_under_autocast():
     ("arguments", "message"),
     [
         ({"name": "esdr"}, r"model\.name: no such name 'esdr'; did you mean edsr\?"),
-        ({"preset": "basline"}, r"model\.preset: no such name 'basline'; did you mean baseline\?"),
+        ({"preset": "bseline"}, r"model\.preset: no such name 'bseline'; did you mean baseline\?"),
         ({"options": {"num_block": 3}}, r"model\.options\.num_block: no such option.*did you mean num_blocks\?"),
         ({"options": {"num_blocks": 2.5}}, r"model\.options\.num_blocks: is 2\.5, expected a int"),
         ({"options": {"num_blocks": True}}, r"model\.options\.num_blocks: is True"),
