@@ -21,6 +21,7 @@ import yaml
 from sr_core.errors import ConfigError, listed
 from sr_core.files import digest_of
 
+ProtocolName = Literal["benchmark-y", "div2k-rgb", "whole-rgb"]
 Problems = Iterator[tuple[str, str]]  # (key within the section, what is wrong and what was expected)
 
 
@@ -92,6 +93,7 @@ class TrainParams:
     log_every: int = 100
     eval_every: int = 1000
     eval_images: int = 10
+    eval_protocol: ProtocolName = "benchmark-y"  # by which the best weights are told
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
     collective_timeout_s: float = 300.0
@@ -120,7 +122,7 @@ class TrainParams:
 class EvaluateParams:
     """By which protocol a finished model is measured."""
 
-    protocol: Literal["benchmark-y", "div2k-rgb", "whole-rgb"] = "benchmark-y"
+    protocol: ProtocolName = "benchmark-y"
 
     def problems(self) -> Problems:
         """Every value out of range: none, the type says it all."""

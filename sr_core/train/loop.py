@@ -44,7 +44,7 @@ class RunResult:
     run_dir: Path
     step: int
     best_step: int | None
-    best_psnr: float | None  # dB, mean over the validated images, by params.evaluate.protocol
+    best_psnr: float | None  # dB, mean over the validated images, by params.train.eval_protocol
     stopped: bool  # asked to stop before the last step; the same command goes on
 
 
@@ -217,7 +217,7 @@ class _Loop:
             run=self._run_dir.name,
             step=state.step,
             git_commit=self._git_commit,
-            protocol=params.evaluate.protocol,
+            protocol=params.train.eval_protocol,
             valid_psnr=state.best_psnr,
         )
 
@@ -284,7 +284,7 @@ def validate(
 ) -> float:
     """Mean PSNR in dB over the first `num_images` images, which are spread over the ranks."""
     num = min(num_images, len(images))
-    protocol = PROTOCOLS[params.evaluate.protocol]
+    protocol = PROTOCOLS[params.train.eval_protocol]
     figures = torch.zeros(num, dtype=torch.float64, device=world.device)
     for i in range(world.rank, num, world.size):
         sr = upscale(network, images.lr(i), device=world.device, precision=settings.precision)
