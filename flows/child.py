@@ -1,7 +1,8 @@
 """A program in a session of its own that never outlives the one who started it.
 
-Ray replaces Prefect's signal handlers, so training runs as a child process, which cancels cleanly (DESIGN 8). Each
-Ray worker leads a process group of its own, but all of them stay in the child's session: ending means the session.
+Ray replaces Prefect's signal handlers, so training runs as a child process, which cancels cleanly
+(docs/architecture.md, decision 8). Each Ray worker leads a process group of its own, but all of them stay in the
+child's session: ending means the session.
 
     launcher dies   the child's standard input, a pipe, ends; the child ends its session (`follow_launcher`)
     launcher leaves `run` is in its `finally`: first a polite request, then SIGTERM, then SIGKILL

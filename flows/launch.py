@@ -3,8 +3,8 @@
     python -m flows.launch [--params params.yaml] [--set key=value …]
 
 Ray places the workers, opens their process group and restarts them when one is lost; it gets metrics, never our
-checkpoints: a new group goes on from the run directory, as any relaunch does (DESIGN 4). The driver is a child
-process of whoever calls `launch`, since Ray takes over signal handlers; see flows/child.py.
+checkpoints: a new group goes on from the run directory, as any relaunch does (docs/architecture.md, decision 4). The
+driver is a child process of whoever calls `launch`, since Ray takes over signal handlers; see flows/child.py.
 """
 
 import argparse
