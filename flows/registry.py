@@ -20,7 +20,9 @@ from flows.champion import Decision, Figures, RegisteredVersion, decide
 from flows.extras import require
 from flows.store import connect, explained
 from flows.track import RUN_TAG, find_or_create, flatten, ship
+from flows.versions import data_version
 from sr_core import config, files
+from sr_core.errors import SrError
 from sr_core.evaluate.benchmark import EvalReport, read_report
 from sr_core.models.card import Card
 from sr_core.train import checkpoint
@@ -64,7 +66,8 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
             version = _log_version(client, params.track.uri, run_id, name, model_dir, card)
         figures = _figures(report, card, version)
         decision = _crown(client, name, figures)
-        for key, value in (_version_tags(card, run_id) | figures.to_tags() | {DECISION_TAG: decision.reason}).items():
+        tags = _version_tags(card, run_id) | _data_tags(params, card) | figures.to_tags()
+        for key, value in (tags | {DECISION_TAG: decision.reason}).items():
             client.set_model_version_tag(name, str(version), key, value)
     registered = RegisteredVersion(
         name=name,
@@ -170,6 +173,17 @@ def _version_tags(card: Card, run_id: str) -> dict[str, str]:
         "sr.data_digest": card.data_digest,
         "sr.git_commit": card.git_commit or "unknown",
     }
+
+
+def _data_tags(params: config.Params, card: Card) -> dict[str, str]:
+    """DVC's hashes of the shards the model was trained on, if those are the ones that lie here."""
+    try:
+        found = data_version(params)
+    except SrError:
+        return {}
+    if found.digest != card.data_digest:
+        return {}
+    return {f"sr.dvc.{name}": md5 for name, md5 in found.dvc.items()}
 
 
 def _crown(client: Any, name: str, figures: Figures) -> Decision:

@@ -29,6 +29,7 @@ from sr_core.data import index
 from sr_core.errors import ConfigError
 
 Step = Literal["prepare", "train", "evaluate", "register"]
+_OWN = "photographs of your own (data.source: folder) are outside of dvc.yaml"
 STEPS: tuple[Step, ...] = ("prepare", "train", "evaluate", "register")
 COMMIT_TIMEOUT_S = 1800.0  # a first commit reads every byte of the data set
 # where these differ from params.yaml, the results do not
@@ -52,8 +53,13 @@ def record(params_path: Path | str, params: Params, steps: Sequence[Step] = STEP
 
     The project is the folder of dvc.yaml above `params_path`. Nothing is recorded inside a DVC stage, or if
     `params`, wherever they came from, are not those of the project's params.yaml.
+
+    Raises:
+        ConfigError: inside a DVC stage with data.source: folder, whose outputs DVC would look for in vain.
     """
     if "DVC_STAGE" in os.environ:
+        if params.data.source == "folder":
+            raise ConfigError(f"data.source: is folder, and {_OWN}; start the flow itself: python -m flows.train edsr")
         return f"recorded by DVC, as stage {os.environ['DVC_STAGE']}"
     project = next((folder for folder in Path(params_path).absolute().parents if (folder / "dvc.yaml").is_file()), None)
     if project is None:
@@ -77,7 +83,7 @@ def _obstacle(params: Params, project: Path) -> str | None:
     if not (project / ".dvc").is_dir():
         return f"{project} is not a DVC project; expected a folder .dvc there"
     if params.data.source == "folder":
-        return "photographs of your own (data.source: folder) are outside of dvc.yaml"
+        return _OWN
     try:
         own = config.load(project / "params.yaml")
     except ConfigError as error:

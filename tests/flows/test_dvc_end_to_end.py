@@ -69,6 +69,8 @@ def test_from_a_clone_to_a_registered_model_and_again(tmp_path):
     assert clone.repro() == stages
     assert clone.repro() == []
     first = clone.read(f"registered/{TASK}.json")
+    tags = "import mlflow; print(mlflow.MlflowClient().get_model_version('sr-edsr-x4-bicubic', '1').tags)"
+    assert "'sr.dvc.train/hr': '" in clone.run("python", "-W", "ignore", "-c", tags)
     assert (first["name"], first["version"], first["champion"]) == (f"sr-{TASK}", 1, True)
     assert "mean_psnr" in clone.run("dvc", "metrics", "show")
     clone.run("dvc", "plots", "show", "--out", str(tmp_path / "plots"))

@@ -12,7 +12,7 @@ from flows import versions
 from flows.versions import data_version, record, stages_of
 from sr_core import config
 from sr_core.data.index import ShardIndex, shard_directories, write_index
-from sr_core.errors import ShardError
+from sr_core.errors import ConfigError, ShardError
 from sr_core.files import FileRecord
 
 TASK = "edsr-x4-bicubic"
@@ -94,6 +94,13 @@ def test_inside_a_stage_recording_is_left_to_dvc(idle, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "train@edsr-bicubic")
     path = idle.folder / "params.yaml"
     assert record(path, config.load(path)) == "recorded by DVC, as stage train@edsr-bicubic"
+
+
+def test_a_stage_with_own_photographs_fails_in_one_sentence(idle, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "photographs")
+    params = config.load(idle.folder / "params.yaml", ["data.source=folder", f"data.folder={tmp_path}"])
+    with pytest.raises(ConfigError, match=r"^data\.source: is folder, .* outside of dvc\.yaml; start the flow itself"):
+        record(idle.folder / "params.yaml", params)
 
 
 def test_without_dvc_it_says_what_to_install(idle, monkeypatch):
