@@ -19,7 +19,7 @@ from sr_core.errors import SrError, TrackError
 from sr_core.progress import Progress, console, lines
 
 require("prefect", "pipeline")  # the other modules take `flow` and `task` from here, and so this sentence first
-from prefect import flow, get_run_logger, task  # noqa: E402
+from prefect import flow, get_client, get_run_logger, task  # noqa: E402
 from prefect.artifacts import create_table_artifact  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.runtime import deployment  # noqa: E402
@@ -122,4 +122,18 @@ def _by_hand(*, verbose: bool) -> Iterator[None]:
         logging.getLogger("prefect").setLevel(settings.logging.level)
         for name in () if verbose else RUN_LOGGERS:
             logging.getLogger(name).addFilter(_below_error)  # what fails is said at the end
+        if settings.api.url is None:
+            print("starting a Prefect server for this run", flush=True)
+            with _deferred(signal.SIGINT):
+                get_client(sync_client=True)
         yield
+
+
+@contextlib.contextmanager
+def _deferred(number: signal.Signals) -> Iterator[None]:
+    """Lets a signal wait, for good in processes that start now: ctrl-C must not end the server before the flow."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
