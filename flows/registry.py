@@ -65,10 +65,11 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
         if version is None:
             version = _log_version(client, params.track.uri, run_id, name, model_dir, card)
         figures = _figures(report, card, version)
-        decision = _crown(client, name, figures)
-        tags = _version_tags(card, run_id) | _data_tags(params, card) | figures.to_tags()
-        for key, value in (tags | {DECISION_TAG: decision.reason}).items():
+        # the figures come first: a champion without them, after a crash, could not be compared with
+        for key, value in (_version_tags(card, run_id) | _data_tags(params, card) | figures.to_tags()).items():
             client.set_model_version_tag(name, str(version), key, value)
+        decision = _crown(client, name, figures)
+        client.set_model_version_tag(name, str(version), DECISION_TAG, decision.reason)
     registered = RegisteredVersion(
         name=name,
         version=version,
@@ -189,11 +190,9 @@ def _data_tags(params: config.Params, card: Card) -> dict[str, str]:
 def _crown(client: Any, name: str, figures: Figures) -> Decision:
     """Decides on the title and moves the alias where the version takes it."""
     holder = _champion(client, name)
-    against = None
-    if holder is not None and int(holder.version) != figures.version:
-        against = Figures.from_tags(int(holder.version), holder.tags)
-        if against is None:
-            return Decision(champion=False, reason=f"refused: champion version {holder.version} has no figures")
+    against = Figures.from_tags(int(holder.version), holder.tags) if holder else None
+    if holder and not against:
+        return Decision(champion=False, reason=f"refused: champion version {holder.version} has no figures")
     decision = decide(figures, against)
     if decision.champion:
         client.set_registered_model_alias(name, CHAMPION, str(figures.version))

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,14 +49,22 @@ def connect(uri: str) -> Any:
 def _check_health(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
+    requests = require("requests", "pipeline")  # MLflow's own
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S):
-            pass
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "reason", error)
+        healthy = requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S).status_code < 500
+    except (OSError, ValueError):
+        healthy = False
+    if not healthy:
         raise TrackError(
-            f"track.uri: no MLflow server answers at {uri} ({cause}); start it, or set track.uri to another"
-        ) from None
+            f"track.uri: no MLflow server answers at {_shown(uri)} within {HEALTH_TIMEOUT_S:.0f} s; "
+            "start it, or set track.uri to another"
+        )
+
+
+def _shown(uri: str) -> str:
+    """`uri` without the user's name and password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 @contextlib.contextmanager
@@ -68,8 +75,9 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise TrackError(f"track.uri: MLflow at {uri} refused ({first}); see that it runs, and try again") from error
+        shown = _shown(uri)
+        first = str(error).strip().partition("\n")[0].replace(uri, shown)
+        raise TrackError(f"track.uri: MLflow at {shown} refused ({first}); see that it runs, and try again") from error
 
 
 @contextlib.contextmanager

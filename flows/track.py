@@ -121,6 +121,7 @@ def find_or_create(
         started_ms = int(events[0].time * 1000) if events else None
         tags = _run_tags(params, name, data)
         mlflow_run = client.create_run(experiment, start_time=started_ms, tags=tags, run_name=name)
+    if not (mlflow_run.inputs and mlflow_run.inputs.dataset_inputs):
         client.log_inputs(mlflow_run.info.run_id, [_data_input(params, data)])
     # MLflow refuses to change one; a relaunch differs only in how it was launched, and the first launch stands
     missing = flatten(config.to_dict(params)).items() - mlflow_run.data.params.items()

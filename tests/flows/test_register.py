@@ -75,6 +75,7 @@ def test_the_same_weights_are_the_same_version(params, client):
     again = register(params, 1, 28.0)
     assert again.version == first.version
     assert not again.champion
+    assert register(params, 2, 28.5).reason == "it holds the title, with 28.5000 dB"
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
     experiment = client.get_experiment_by_name(params.track.experiment).experiment_id
     assert len(client.search_runs([experiment])) == 2
