@@ -89,6 +89,7 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, *, progress: Progres
         "directory": str(launch_files.directory),
         "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
     }
+    progress.start(f"starting Ray with {params.launch.num_workers} workers")
     with _variables(VARIABLES), _ray(params.launch) as ray, _shown(launch_files.progress, progress):
         try:
             _trainer(params, settings, launch_files.directory / "ray").fit()
@@ -166,7 +167,7 @@ def _train(params: Params, world: World, launch_files: LaunchFiles) -> RunResult
         progress.say(f"a worker was lost: Ray started the group of {world.size} again")
     elif world.is_first:
         launch_files.verified.touch()
-    return train(
+    result = train(
         params,
         world,
         launch_files.directory.parent,
@@ -175,6 +176,9 @@ def _train(params: Params, world: World, launch_files: LaunchFiles) -> RunResult
         progress=progress,
         should_stop=launch_files.stop.exists,
     )
+    if isinstance(progress, FileProgress):
+        progress.flush()
+    return result
 
 
 @contextlib.contextmanager

@@ -36,7 +36,6 @@ def train(params: Params) -> Path:
     if _is_finished(params, run_dir):
         say(f"{run_dir} has all of its {params.train.steps} steps")
     else:
-        say(f"starting Ray with {params.launch.num_workers} workers")
         with track.shipping(run_dir, params.track, say=say):
             result = launch(params, run_dir, say=None if running.shows_bars() else say)
         if result.stopped:
