@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-JOIN_TIMEOUT_S = 5.0
+# how long the thread may take over what it is at: after a cancel, which must be quick, and otherwise
+CANCELLED_S, FINISHED_S = 3.0, 30.0
 
 
 @contextlib.contextmanager
@@ -13,17 +14,19 @@ def following(path: Path, act: Callable[[], bool], *, every_s: float) -> Iterato
     """Looks at `path` every `every_s` seconds until the block is left, and calls `act` if its size has changed.
 
     While `act` returns False it is called again at the next look. Leaving the block waits for a running `act`, but
-    for JOIN_TIMEOUT_S at most.
+    for FINISHED_S at most, or for CANCELLED_S when an exception leaves it.
     """
     over = threading.Event()
     name = f"follow-{path.name}"
     thread = threading.Thread(target=_follow, args=(path, act, over, every_s), name=name, daemon=True)
     thread.start()
+    wait_s = CANCELLED_S
     try:
         yield
+        wait_s = FINISHED_S
     finally:
         over.set()
-        thread.join(JOIN_TIMEOUT_S)
+        thread.join(wait_s)
 
 
 def _follow(path: Path, act: Callable[[], bool], over: threading.Event, every_s: float) -> None:

@@ -1,8 +1,8 @@
 """Opening an MLflow store or server without ever waiting long for it.
 
-With MLflow's own timeouts one call to a server that is down takes 246 s; several processes that create the tables of
-one sqlite store at once ruin it. Here a server is asked for its health first, and a sqlite store is opened under a
-lock.
+With MLflow's own timeouts one call to a server that is down takes 246 s: here it is asked for its health first. A
+sqlite store is ruined by several processes that create its tables at once, and by one that is killed while it does:
+here one creates it, elsewhere, and renames it.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.extras import require
+from sr_core import files
 from sr_core.errors import TrackError
 
 HEALTH_TIMEOUT_S = 2.0
@@ -37,12 +38,17 @@ def connect(uri: str) -> Any:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _check_health(uri)
-    mlflow = require("mlflow", "pipeline")
+    require("mlflow", "pipeline")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with explained(uri), _alone(uri):
-        client = mlflow.MlflowClient(uri, registry_uri=uri)
-        client.search_experiments(max_results=1)
+    with explained(uri):
+        _create_if_absent(uri)
+        return _open(uri)
+
+
+def _open(uri: str) -> Any:
+    client = require("mlflow", "pipeline").MlflowClient(uri, registry_uri=uri)
+    client.search_experiments(max_results=1)
     return client
 
 
@@ -80,14 +86,18 @@ def explained(uri: str) -> Iterator[None]:
         raise TrackError(f"track.uri: MLflow at {shown} refused ({first}); see that it runs, and try again") from error
 
 
-@contextlib.contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Holds a local sqlite store's lock: several processes that create its tables at once ruin it."""
-    path = uri.partition("sqlite:///")[2]
-    if not path:
-        yield
+def _create_if_absent(uri: str) -> None:
+    """Makes a local sqlite store, whole or not at all."""
+    name = uri.partition("sqlite:///")[2]
+    path = Path(name).absolute()
+    if not name or path.exists():
         return
-    Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{path}.lock").open("a") as file:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-        yield
+        if path.exists():  # whoever held the lock has made it
+            return
+        for stale in path.parent.glob(f".{path.stem}.*.tmp{path.suffix}*"):
+            stale.unlink()
+        with files.atomic_path(path) as temporary:
+            _open(f"sqlite:///{temporary}")

@@ -218,6 +218,20 @@ def test_a_password_in_the_uri_is_not_repeated(tmp_path):
     assert "secret" not in str(caught.value)
 
 
+def test_a_store_whose_making_was_killed_is_made_again(tmp_path):
+    # alembic comes after the first tables
+    code = f"""
+import alembic.command, os
+alembic.command.upgrade = lambda *_: os._exit(9)
+from flows.store import connect
+connect('sqlite:///{tmp_path}/mlflow.db')
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 9
+    assert list(tmp_path.glob(".mlflow.*.tmp.db")) != []
+    connect(f"sqlite:///{tmp_path}/mlflow.db").create_experiment("usable")
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
+
+
 def test_the_command_says_in_one_sentence_that_the_server_is_down(tmp_path, capsys):
     params = made.params(tmp_path, f"http://127.0.0.1:{made.free_port()}")
     (tmp_path / "params.yaml").write_text(f"track: {{uri: '{params.track.uri}'}}\n")
