@@ -60,13 +60,7 @@ def prepare_data(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the flow without a server set up; returns the exit code."""
     given = running.parser("flows.prepare", "photographs to shards").parse_args(argv)
-    overrides = tuple(given.set)
-
-    def call() -> None:
-        config.load(given.params, overrides)  # a mistake in it is said before Prefect's server has started
-        prepare_data(given.params, overrides)
-
-    return running.run(call, verbose=given.verbose)
+    return running.run(given, lambda: prepare_data(given.params, tuple(given.set)))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from flows.extras import require
+from sr_core import config
 from sr_core.errors import SrError, TrackError
 from sr_core.progress import Progress, console, lines
 
@@ -87,12 +88,13 @@ def parser(module: str, text: str) -> argparse.ArgumentParser:
     return made
 
 
-def run(call: Callable[[], Any], *, verbose: bool) -> int:
-    """Runs `call`, which calls a flow, from the command line and returns the exit code."""
+def run(given: argparse.Namespace, call: Callable[[], Any]) -> int:
+    """Runs `call`, which calls a flow, for a command line read by `parser`; returns the exit code."""
     signal.signal(signal.SIGTERM, _exit)  # Prefect puts its own before it for as long as a flow runs
     os.environ.setdefault("DO_NOT_TRACK", "true")
     try:
-        with _by_hand(verbose=verbose):
+        config.load(given.params, given.set)  # a mistake in it is said before a server is started
+        with _by_hand(verbose=given.verbose):
             call()
     except SrError as error:
         print(error, file=sys.stderr)

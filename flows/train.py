@@ -117,7 +117,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides = tuple(given.set)
 
     def call() -> None:
-        config.load(given.params, overrides)  # a mistake in it is said before Prefect's server has started
         if given.only:
             train_step(given.model, given.only, given.params, overrides)
         else:
@@ -125,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             show(FLOWS[given.model](given.params, overrides))
 
-    return running.run(call, verbose=given.verbose)
+    return running.run(given, call)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,34 @@
 """Fixtures of the flows' tests."""
 
+import os
 import shutil
+import uuid
 
 import made
 import pytest
+from deployed import Deployed
+from processes import alive, wait_until
+
+SESSION = "SR_TESTS_SESSION"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left():
+    """Whatever these tests start has ended when they have: servers, raylets, workers."""
+    os.environ[SESSION] = uuid.uuid4().hex
+    yield
+    wait_until(lambda: not alive(os.environ[SESSION], SESSION), 15, f"the end of {alive(os.environ[SESSION], SESSION)}")
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory):
+    """A project folder with both deployments, its own Prefect server and a worker."""
+    made = Deployed(tmp_path_factory.mktemp("project"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture(scope="session")

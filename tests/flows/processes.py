@@ -8,9 +8,9 @@ from pathlib import Path
 MARK = "SR_TESTS_MARK"
 
 
-def alive(mark: str) -> dict[int, str]:
+def alive(mark: str, variable: str = MARK) -> dict[int, str]:
     """Command line by id of every live process but this one that carries `mark`, wherever its parent is now."""
-    entry = f"{MARK}={mark}".encode()
+    entry = f"{variable}={mark}".encode()
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -1,0 +1,53 @@
+"""What a user of the deployments does, with a real server, a real worker, and a worker of Ray that dies."""
+
+import json
+import os
+import signal
+
+import pytest
+from processes import wait_until
+
+pytestmark = pytest.mark.timeout(300)
+TASK = "edsr-x2-bicubic"
+
+
+def ray_workers(deployed):
+    return [pid for pid, line in deployed.running().items() if line.startswith("ray::RayTrainWorker")]
+
+
+def test_by_its_bare_name_a_run_completes_though_ray_loses_a_worker(deployed):
+    run = deployed.run("train-edsr")
+    data = deployed.folder / "data"
+    wait_until(lambda: list(data.glob("runs/*/checkpoints/step-*")), 150, "a checkpoint")
+    os.kill(ray_workers(deployed)[0], signal.SIGKILL)
+    wait_until(lambda: deployed.state(run) not in {"Pending", "Running"}, 150, "the run to end")
+    log = deployed.log(run)
+    assert deployed.state(run) == "Completed", log
+    assert "a worker was lost: Ray started the group of 2 again" in log
+    assert "goes on from" in log
+    assert "Traceback" not in log
+    assert (data / "models" / TASK / "weights.safetensors").exists()
+    assert (data / "reports" / TASK / "comparison.png").exists()
+    registered = json.loads((data / "registered" / f"{TASK}.json").read_text())
+    assert (registered["name"], registered["version"], registered["champion"]) == (f"sr-{TASK}", 1, True)
+    (artifact,) = deployed.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
+    assert artifact["key"] == f"report-{TASK}"
+    assert {row["model"] for row in json.loads(artifact["data"])} == {"bicubic", "edsr"}
+
+
+def test_every_deployment_runs_in_the_folder_it_was_deployed_from(deployed):
+    found = {one["name"]: one for one in deployed.ask("deployments/filter")}
+    assert set(found) == {"prepare-data", "train-edsr"}
+    for one in found.values():
+        (step,) = one["pull_steps"]
+        assert step["prefect.deployments.steps.set_working_directory"]["directory"] == str(deployed.folder)
+        assert one["global_concurrency_limit"]["limit"] == 1
+        assert [schedule["active"] for schedule in one["schedules"]] == [False]
+
+
+def test_a_mistake_fails_the_run_with_one_sentence(deployed):
+    run = deployed.run("prepare-data", "data.crpo=8")
+    wait_until(lambda: deployed.state(run) == "Failed", 60, "the run to fail")
+    sentence = "data.crpo: no such key; did you mean crop?"
+    log = wait_until(lambda: sentence in (log := deployed.log(run)) and log, 10, "the log")
+    assert "Traceback" not in log

@@ -1,0 +1,192 @@
+"""What a rank does with an error, a stop or a restart, and what the launcher makes of a driver that fails."""
+
+import dataclasses
+import os
+import socket
+from pathlib import Path
+
+import made
+import pytest
+import ray.train
+from deployed import write_project
+from processes import MARK, alive
+
+from flows import launch
+from flows.launch_files import LaunchFiles
+from sr_core import config, files
+from sr_core.config import LaunchParams
+from sr_core.data import index, shards
+from sr_core.data.patches import open_dataset
+from sr_core.errors import ConfigError, ShardError, SrError
+from sr_core.progress import QUIET
+from sr_core.train import run
+
+STEPS = 20
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    """A job whose shards are there, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, steps=STEPS)
+    loaded = config.load("params.yaml")
+    shards.build(loaded.data, progress=QUIET)
+    return loaded
+
+
+@pytest.fixture
+def launched(params, monkeypatch):
+    """The files of a launch of that job, and a function that runs a rank of its own for it, in this process."""
+    monkeypatch.setattr(ray.train, "report", lambda metrics: reported.append(metrics))
+    monkeypatch.setenv(files.LAUNCHER_PID, "")  # restored after the rank has set it
+    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    reported = []
+    with LaunchFiles.make(run_dir) as launch_files:
+        settings = {
+            "params": config.to_dict(params),
+            "directory": str(launch_files.directory),
+            "launcher": {"host": socket.gethostname(), "pid": str(os.getpid())},
+        }
+        yield launch_files, lambda: launch._rank(settings), reported
+
+
+def damage(params):
+    directory = index.shard_directories(params.data)["train/hr"]
+    shard = next(directory.glob("*.npy"))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.unlink()
+    shard.write_bytes(data)
+
+
+def test_a_rank_trains_and_leaves_the_result(launched):
+    launch_files, rank, reported = launched
+    rank()
+    result = launch_files.read_result()
+    assert (result.step, result.stopped) == (STEPS, False)
+    assert result.run_dir == launch_files.directory.parent
+    assert [metrics["step"] for metrics in reported] == [10, 20]  # at checkpoints, and never with one
+    assert launch_files.verified.exists()
+    shown = launch_files.progress.read_text()
+    assert '"total": 20' in shown
+    assert '"say": "step 20/20' in shown
+
+
+def test_a_rank_leaves_an_error_instead_of_raising_it(launched, params):
+    launch_files, rank, _ = launched
+    damage(params)
+    rank()
+    with pytest.raises(ShardError, match="sha256"):
+        launch_files.read_result()
+
+
+def test_a_group_that_follows_an_error_returns_at_once(launched):
+    launch_files, rank, reported = launched
+    launch_files.write_failure("rank1", SrError("why"))
+    rank()
+    assert reported == []
+    assert not launch_files.progress.exists()
+
+
+def test_an_error_of_one_rank_alone_is_raised(launched, monkeypatch):
+    """The others wait for it in a collective; only Ray can end them."""
+    launch_files, _, _ = launched
+    monkeypatch.setattr(launch, "AGREE_S", 0.1)
+    launch_files.write_failure("rank0", SrError("why"))
+    assert not launch._all_failed(launch_files, launch.World(size=2))
+    launch_files.write_failure("rank1", SrError("why"))
+    assert launch._all_failed(launch_files, launch.World(size=2))
+
+
+def test_a_restarted_group_does_not_read_the_shards_again(launched, params):
+    launch_files, rank, _ = launched
+    launch_files.verified.touch()
+    damage(params)  # nobody would see it
+    rank()
+    assert launch_files.read_result().step == STEPS
+    assert "a worker was lost" in launch_files.progress.read_text()
+
+
+def test_asked_to_stop_a_rank_leaves_a_checkpoint(launched):
+    launch_files, rank, _ = launched
+    launch_files.stop.touch()
+    rank()
+    result = launch_files.read_result()
+    assert (result.step, result.stopped) == (1, True)
+    assert (result.run_dir / "checkpoints" / "step-00000001" / "manifest.json").exists()
+
+
+def test_workers_get_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = made.params(tmp_path, data={"root": "data", "source": "folder", "folder": "photographs"})
+    absolute = launch._with_absolute_paths(given).data
+    assert (absolute.root, absolute.folder) == (str(tmp_path / "data"), str(tmp_path / "photographs"))
+    assert launch._with_absolute_paths(made.params(tmp_path)).data.folder is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "auto", "127.0.0.1:many"])
+def test_an_address_where_nobody_answers_is_said_at_once(address):
+    with pytest.raises(ConfigError, match=r"^launch.address: no Ray cluster answers at "):
+        launch._check_address(address.format(port=made.free_port()))
+
+
+def test_a_lost_worker_is_named_with_its_reason(tmp_path):
+    lost = Exception("all that Ray says")
+    lost.worker_failures = {1: OSError(28, "No space left on device"), 0: RuntimeError("Connection closed\nby peer")}
+    sentence = launch._sentence(lost, LaunchParams(max_failures=3), {}, tmp_path)
+    assert "rank 0 failed after 3 restarts: RuntimeError: Connection closed;" in sentence
+    assert "all that Ray says" in (tmp_path / launch.FAILURE).read_text()
+
+
+def test_a_cluster_without_room_is_named_with_what_it_has(tmp_path):
+    asked = LaunchParams(num_workers=64, cpus_per_worker=2, use_gpu=True)
+    sentence = launch._sentence(TimeoutError("…"), asked, {"CPU": 8.0, "GPU": 1.0}, tmp_path)
+    assert "could not start 64 workers with 2 CPU and a GPU each (the cluster has 8 CPU, 1 GPU)" in sentence
+
+
+def test_a_driver_that_dies_is_said_with_its_last_words(params, tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho out of memory >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(launch.sys, "executable", str(program))
+    run_dir = tmp_path / "run"
+    with pytest.raises(SrError, match=r"Ray's driver ended with exit code 3; details in .*/run/ray-failure.txt$"):
+        launch.launch(params, run_dir, say=print)
+    assert (run_dir / launch.FAILURE).read_text() == "out of memory\n"
+    assert not list(run_dir.glob("launch-*"))
+
+
+def launched_by_ray(params, tmp_path, monkeypatch, **launch_params):
+    """What a real Ray says to `params`, and whether it is gone."""
+    monkeypatch.setenv(MARK, mark := f"{os.getpid()}-{tmp_path.name}")
+    asked = dataclasses.replace(params, launch=dataclasses.replace(params.launch, **launch_params))
+    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    said = []
+    try:
+        launch.launch(asked, run_dir, say=said.append)
+    finally:
+        assert alive(mark) == {}
+    return said
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
+def test_gpus_that_are_not_there_are_said_before_ray_waits_for_them(params, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"^launch.use_gpu: 2 workers need a GPU each, and Ray finds 0 here"):
+        launched_by_ray(params, tmp_path, monkeypatch, use_gpu=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_error_that_all_of_rays_workers_meet_is_raised_as_what_it_is(params, tmp_path, monkeypatch):
+    damage(params)
+    with pytest.raises(ShardError, match="sha256"):
+        launched_by_ray(params, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_directory_in_use_is_not_waited_for(params, tmp_path, monkeypatch):
+    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    with files.lock_directory(run_dir), pytest.raises(SrError, match=f"is in use by process {os.getpid()} on host"):
+        launched_by_ray(params, tmp_path, monkeypatch)
