@@ -11,6 +11,15 @@ FILE_MEDIAN, FUNCTION_MEDIAN = 150, 12
 MUTABLE = {"TrainState"}  # owned by the training loop
 
 
+def test_names_of_test_files_are_unique():
+    seen = {}
+    for source in sources("tests"):
+        name = source.path.rpartition("/")[2]
+        first = seen.setdefault(name, source.path)
+        # conftest.py is what pytest itself tells apart by its folder
+        assert first == source.path or name == "conftest.py", f"{source.path}:1: pytest needs another name, see {first}"
+
+
 def functions(source):
     return source.walk(ast.FunctionDef, ast.AsyncFunctionDef)
 
