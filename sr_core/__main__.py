@@ -9,6 +9,7 @@ error and an exit code that is not 0; 75 means that training was asked to stop a
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -97,17 +98,20 @@ def _shard(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     from sr_core.data.patches import open_dataset
     from sr_core.files import LAUNCHER_PID
+    from sr_core.models import check_trainable
     from sr_core.progress import QUIET, console
     from sr_core.train import run
     from sr_core.train.loop import train
     from sr_core.world import open_world
 
     params = _params(arguments)
+    check_trainable(params)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         os.environ.setdefault(LAUNCHER_PID, str(os.getppid()))
     stop = _StopRequest()
-    with open_world(timeout_s=params.train.collective_timeout_s) as world, console() as bars:
-        progress = bars if world.is_first else QUIET
+    with contextlib.ExitStack() as stack:
+        world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
+        progress = stack.enter_context(console()) if world.is_first else QUIET
         # one rank per host reads every byte of the shards; the others wait for its verdict
         dataset = world.on_each_host(lambda verify: open_dataset(params.data, verify=verify))
         run_dir = run.run_directory(params, dataset.digest)

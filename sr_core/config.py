@@ -186,16 +186,18 @@ class Params:
         yield from _at_least(self, seed=0)
 
     def digest(self) -> str:
-        """The sha256 in hex of what determines the weights, apart from the data's bytes."""
+        """The sha256 in hex of `digested`."""
+        return digest_of(self.digested())
+
+    def digested(self) -> dict[str, Any]:
+        """What determines the weights, apart from the data's bytes."""
         values = to_dict(self)
-        return digest_of(
-            {
-                "seed": values["seed"],
-                "model": values["model"],
-                "train": {key: value for key, value in values["train"].items() if key not in _NOT_DIGESTED},
-                "data": {key: values["data"][key] for key in ("scale", "degradation", "crop")},
-            }
-        )
+        return {
+            "seed": values["seed"],
+            "model": values["model"],
+            "train": {key: value for key, value in values["train"].items() if key not in _NOT_DIGESTED},
+            "data": {key: values["data"][key] for key in ("scale", "degradation", "crop")},
+        }
 
     @property
     def task(self) -> str:

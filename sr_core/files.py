@@ -97,10 +97,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def commit_directory(path: Path) -> Iterator[Path]:
     """A temporary directory to fill; on leaving without an error it becomes `path` by one rename.
 
-    Whatever stood at `path` is replaced: moved aside first and deleted after. Left-overs of killed writers
-    (`.<name>.<pid>.partial`, `.old`) are swept by the next writer, so one writer at a time: hold a lock.
+    Whatever stood at `path` is replaced: moved aside first and deleted after. For the moment between the two renames
+    `path` is absent; a writer killed just then has its predecessor's content moved back by the next. Left-overs of
+    killed writers (`.<name>.<pid>.partial`, `.old`) are swept by the next one, so one at a time: hold a lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() and _old(path).exists():
+        _old(path).replace(path)
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         shutil.rmtree(stale, ignore_errors=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -116,13 +119,17 @@ def commit_directory(path: Path) -> Iterator[Path]:
 
 
 def _replace_directory(source: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.old")
+    old = _old(target)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.replace(old)
     source.replace(target)
     _fsync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 def _fsync(path: Path) -> None:

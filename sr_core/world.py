@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from sr_core.errors import SrError
+from sr_core.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -44,14 +44,14 @@ class World:
         return tensor
 
     def on_first(self, call: Callable[[], T]) -> T:
-        """What `call` returns on rank 0, on every rank; its SrError is raised on every rank too."""
+        """What `call` returns on rank 0, on every rank; its error is raised on every rank too."""
         if self.size == 1:
             return call()
         box: list[tuple[T | None, Exception | None]] = [(None, None)]
         if self.is_first:
             try:
                 box = [(call(), None)]
-            except (SrError, OSError) as error:
+            except Exception as error:  # whatever it is, the others must not wait for it in vain
                 box = [(None, error)]
         dist.broadcast_object_list(box, src=0, device=self.device)
         value, failure = box[0]
@@ -60,13 +60,13 @@ class World:
         return value  # type: ignore[return-value]
 
     def on_each_host(self, call: Callable[[bool], T]) -> T:
-        """`call(True)` on each host's local rank 0, then `call(False)` on the others; an SrError ends all ranks."""
+        """`call(True)` on each host's local rank 0, then `call(False)` on the others; an error on one ends all."""
         failure: Exception | None = None
         for turn in (True, False):
             try:
                 if (self.local_rank == 0) is turn and failure is None:
                     value = call(turn)
-            except (SrError, OSError) as error:
+            except Exception as error:  # as above
                 failure = error
             failure = self._any(failure)
         if failure is not None:
@@ -82,13 +82,17 @@ class World:
 
 
 @contextlib.contextmanager
-def open_world(*, timeout_s: float) -> Iterator[World]:
+def open_world(*, timeout_s: float, use_gpu: bool | None = None) -> Iterator[World]:
     """The world this process was started in; opens the process group if none is open, and closes what it opened.
 
     `timeout_s` bounds every collective: a hung rank ends the group after it (torch's own default is 30 min).
+    `use_gpu` None means: where there are GPUs.
+
+    Raises:
+        ConfigError: there is no GPU for this rank.
     """
     rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
-    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    device = _device(local_rank, use_gpu)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     opened = size > 1 and not dist.is_initialized()
@@ -100,6 +104,18 @@ def open_world(*, timeout_s: float) -> Iterator[World]:
     finally:
         if opened:
             dist.destroy_process_group()
+
+
+def _device(local_rank: int, use_gpu: bool | None) -> torch.device:
+    num_gpus = torch.cuda.device_count() if use_gpu is not False else 0
+    if not num_gpus and not use_gpu:
+        return torch.device("cpu")
+    if local_rank >= num_gpus:
+        raise ConfigError(
+            f"local rank {local_rank} has no GPU of its own, this host has {num_gpus}; expected one for each: "
+            "lower --nproc-per-node or launch.num_workers"
+        )
+    return torch.device("cuda", local_rank)
 
 
 _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

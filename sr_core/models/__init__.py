@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from sr_core.config import Params
 from sr_core.errors import ConfigError
 from sr_core.models.bicubic import Bicubic
 from sr_core.models.edsr import PRESETS as EDSR_PRESETS
@@ -31,10 +32,13 @@ class ModelEntry:
     config: type
     build: Callable[[Any], nn.Module]
     presets: Mapping[str, Mapping[str, Any]]
+    is_trainable: bool = True
 
 
 MODELS: dict[str, ModelEntry] = {
-    "bicubic": ModelEntry(config=BicubicConfig, build=lambda config: Bicubic(config.scale), presets={"small": {}}),
+    "bicubic": ModelEntry(
+        config=BicubicConfig, build=lambda config: Bicubic(config.scale), presets={"small": {}}, is_trainable=False
+    ),
     "edsr": ModelEntry(config=EdsrConfig, build=Edsr, presets=EDSR_PRESETS),
 }
 
@@ -45,6 +49,25 @@ def build(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> 
     Raises:
         ConfigError: no such model, preset or option (with the nearest name), or an option of a wrong type.
     """
+    config = _config(name, scale=scale, preset=preset, options=options)
+    network: nn.Module = MODELS[name].build(config)
+    return network
+
+
+def check_trainable(params: Params) -> None:
+    """What can be known of `params.model` before any work is done for it.
+
+    Raises:
+        ConfigError: as `build`, or the model has nothing to train.
+    """
+    model = params.model
+    _config(model.name, scale=params.data.scale, preset=model.preset, options=model.options)
+    if not MODELS[model.name].is_trainable:
+        trainable = ", ".join(name for name, entry in MODELS.items() if entry.is_trainable)
+        raise ConfigError(f"model.name: {model.name} has no parameters to train, expected one of {trainable}")
+
+
+def _config(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> Any:
     entry: ModelEntry = _look_up("model.name", name, MODELS)
     values = {**_look_up("model.preset", preset, entry.presets), **options}
     fields = {field.name: field.type for field in dataclasses.fields(entry.config) if field.name != "scale"}
@@ -52,8 +75,7 @@ def build(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> 
         kind = _look_up(f"model.options.{option}", option, fields, is_key=True)
         if isinstance(value, bool) or not isinstance(value, int | float if kind is float else int) or value <= 0:
             raise ConfigError(f"model.options.{option}: is {value!r}, expected a {kind.__name__} above 0")
-    network: nn.Module = entry.build(entry.config(scale=scale, **values))
-    return network
+    return entry.config(scale=scale, **values)
 
 
 def _look_up(key: str, name: str, table: Mapping[str, Any], *, is_key: bool = False) -> Any:

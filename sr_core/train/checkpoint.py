@@ -23,16 +23,15 @@ from sr_core.files import FileRecord
 from sr_core.models.card import Card
 
 STATE, MANIFEST, WEIGHTS, CARD = "state.safetensors", "manifest.json", "weights.safetensors", "card.json"
+DIGEST = "sha256"  # of the rest of the manifest
 FORMAT_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a checkpoint is a checkpoint of, and what a resume must take over from it."""
+    """What a resume must take over or know of a checkpoint; manifest.json holds it with a sha256 of its own."""
 
     step: int
-    params_digest: str
-    data_digest: str
     precision: str
     num_threads: int
     world_size: int
@@ -57,8 +56,8 @@ def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest, *, 
     path = directory / f"step-{manifest.step:08d}"
     with files.commit_directory(path) as partial:
         _write_tensors(partial / STATE, tensors)
-        whole = dataclasses.replace(manifest, files={STATE: files.record_of(partial / STATE)})
-        files.write_atomic(partial / MANIFEST, files.to_json(dataclasses.asdict(whole)))
+        whole = dataclasses.asdict(dataclasses.replace(manifest, files={STATE: files.record_of(partial / STATE)}))
+        files.write_atomic(partial / MANIFEST, files.to_json({**whole, DIGEST: files.digest_of(whole)}))
     for old in _by_step(directory)[keep:]:
         shutil.rmtree(old)
     return path
@@ -93,19 +92,33 @@ def _by_step(directory: Path) -> list[Path]:
     return sorted(directory.glob("step-*"), reverse=True)
 
 
+def oldest(directory: Path) -> Manifest | None:
+    """What the oldest checkpoint says of itself, its tensors unread; None if there is none or it is damaged."""
+    paths = _by_step(directory)
+    return _read_manifest(paths[-1])[1] if paths else None
+
+
 def _check(path: Path) -> tuple[str, Manifest | None]:
+    problem, manifest = _read_manifest(path)
+    if manifest is None:
+        return problem, None
+    problems = [text for name, record in manifest.files.items() if (text := files.mismatch(path / name, record))]
+    return ("; ".join(problems), None) if problems else ("", manifest)
+
+
+def _read_manifest(path: Path) -> tuple[str, Manifest | None]:
+    """A line on what is wrong with the manifest of the checkpoint at `path`, or the manifest."""
     try:
         raw = json.loads((path / MANIFEST).read_text())
+        if raw.pop(DIGEST) != files.digest_of(raw):
+            return f"{path / MANIFEST}: does not match its own sha256", None
         records = {name: files.FileRecord(**record) for name, record in raw.pop("files").items()}
         manifest = Manifest(files=records, **raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return f"{path / MANIFEST}: unreadable ({type(error).__name__})", None
-    if manifest.version != FORMAT_VERSION or STATE not in records:
-        return f"{path / MANIFEST}: not of format {FORMAT_VERSION}", None
-    if path.name != f"step-{manifest.step:08d}":
-        return f"{path / MANIFEST}: says step {manifest.step}", None
-    problems = [problem for name, record in records.items() if (problem := files.mismatch(path / name, record))]
-    return ("; ".join(problems), None) if problems else ("", manifest)
+    if manifest.version != FORMAT_VERSION or path.name != f"step-{manifest.step:08d}":
+        return f"{path / MANIFEST}: is of step {manifest.step} and format {manifest.version}", None
+    return "", manifest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,8 +80,8 @@ def train(
     with run.owned(run_dir, world):
         world.on_first(lambda: run.check_identity(run_dir, params, dataset.digest))
         found = world.on_first(lambda: checkpoint.newest(run_dir / run.CHECKPOINTS))
-        loop = _Loop(params, world, run_dir, dataset, _settings(params, world, found.manifest))
-        loop.report_to(observe, progress if world.is_first else QUIET)
+        settings = _settings(params, world, found.manifest)
+        loop = _Loop(params, world, run_dir, dataset, settings, observe, progress if world.is_first else QUIET)
         loop.restore(found)
         return loop.run(should_stop)
 
@@ -91,28 +91,34 @@ def _settings(params: Params, world: World, manifest: checkpoint.Manifest | None
         recorded: precision.Precision = "bf16" if manifest.precision == "bf16" else "float32"
         return Settings(precision=recorded, num_threads=manifest.num_threads)
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
-    num_threads = params.train.num_threads or max(1, (os.cpu_count() or 1) // ranks_here)
+    num_threads = params.train.num_threads or max(1, len(os.sched_getaffinity(0)) // ranks_here)
     return world.on_first(
         lambda: Settings(precision=precision.resolve(params.train.precision, world.device), num_threads=num_threads)
     )
 
 
 class _Loop:
-    def __init__(self, params: Params, world: World, run_dir: Path, dataset: Dataset, settings: Settings) -> None:
+    def __init__(
+        self,
+        params: Params,
+        world: World,
+        run_dir: Path,
+        dataset: Dataset,
+        settings: Settings,
+        observe: Observe | None,
+        progress: Progress,
+    ) -> None:
         torch.set_num_threads(settings.num_threads)
         if world.device.type == "cpu":
             keep_freed_memory()
         torch.use_deterministic_algorithms(params.train.deterministic)
         torch.backends.cudnn.benchmark = not params.train.deterministic
         self._params, self._world, self._run_dir, self._dataset = params, world, run_dir, dataset
-        self._settings, self._git_commit = settings, run.git_commit()
+        self._settings, self._observe, self._progress = settings, observe, progress
+        self._git_commit = run.git_commit() if world.is_first else None
         self._state = fresh(params, world)
         self._step = RegressionStep(self._state, params.train, world, settings.precision)
         self._window = _Window(world)
-        self.report_to(None, QUIET)
-
-    def report_to(self, observe: Observe | None, progress: Progress) -> None:
-        self._observe, self._progress = observe, progress
 
     def restore(self, found: checkpoint.Found) -> None:
         """Takes the state from the checkpoint, or stays at step 0; the metrics log goes back with it."""
@@ -123,13 +129,24 @@ class _Loop:
             self._state.step = found.manifest.step
             self._state.best_psnr, self._state.best_step = found.manifest.best_psnr, found.manifest.best_step
             self._progress.say(f"goes on from {found.path}")
+            self._say_what_differs(found.manifest)
+        self._start = self._state.step
         if self._world.is_first:
             self._log = metrics_log.MetricsLog(self._run_dir, from_step=self._state.step)
+
+    def _say_what_differs(self, manifest: checkpoint.Manifest) -> None:
+        """Bit for bit is promised for the same number of ranks and the same torch."""
+        for what, was, now in (
+            ("ranks", manifest.world_size, self._world.size),
+            ("torch", manifest.torch_version, torch.__version__),
+        ):
+            if was != now:
+                self._progress.say(f"{what}: was {was}, is now {now}; the weights will differ in their last bits")
 
     def run(self, should_stop: Callable[[], bool]) -> RunResult:
         """The loop itself."""
         train, state, world = self._params.train, self._state, self._world
-        start, stopped = state.step, False
+        start, stopped = self._start, False
         self._progress.start(f"training {self._params.task}", train.steps)
         self._progress.advance(start)
         source = batches(
@@ -181,11 +198,13 @@ class _Loop:
         return stop
 
     def _raise_if_diverged(self) -> None:
-        ranks = torch.nonzero(self._step.not_finite).flatten().tolist()
-        if ranks or not bool(torch.isfinite(self._step.gradient_norm)):
-            where = f"on rank {', '.join(map(str, ranks))}" if ranks else "summed over the ranks"
+        found = torch.nonzero(self._step.not_finite).flatten().tolist()
+        if found:
+            ranks = [str(rank) for rank in found if rank < self._world.size]
+            where = f"on rank {', '.join(ranks)}" if ranks else "summed over the ranks"
+            step = self._start + int(self._step.num_good) + 1
             raise DivergedError(
-                f"step {self._state.step}: loss or gradient is NaN or infinite {where}, expected finite numbers; "
+                f"step {step}: loss or gradient is NaN or infinite {where}, expected finite numbers; "
                 "no update was made; lower train.lr or set train.clip_norm, then start again"
             )
 
@@ -226,8 +245,6 @@ class _Loop:
         if self._world.is_first:
             manifest = checkpoint.Manifest(
                 step=state.step,
-                params_digest=self._params.digest(),
-                data_digest=self._dataset.digest,
                 precision=self._settings.precision,
                 num_threads=self._settings.num_threads,
                 world_size=self._world.size,
@@ -237,6 +254,7 @@ class _Loop:
             )
             keep = self._params.train.keep_checkpoints
             checkpoint.save(self._run_dir / run.CHECKPOINTS, state.tensors(), manifest, keep=keep)
+            run.drop_former_best(self._run_dir)
         if self._observe is not None:
             self._observe(state.step, {} if state.best_psnr is None else {"valid/best_psnr": state.best_psnr})
 

@@ -18,13 +18,12 @@ from typing import Any
 from torch import Tensor
 
 from sr_core import config, files
-from sr_core.errors import CheckpointError
+from sr_core.errors import CheckpointError, ConfigError
 from sr_core.models.card import Card
 from sr_core.train import checkpoint, metrics_log
 from sr_core.world import World
 
 CHECKPOINTS, BEST, PARAMS = "checkpoints", "best", "params.json"
-NUM_BEST_KEPT = 2  # the run may go back to a checkpoint from before the newest
 
 
 def run_directory(params: config.Params, data_digest: str) -> Path:
@@ -61,20 +60,28 @@ def check_identity(run_dir: Path, params: config.Params, data_digest: str) -> No
     """Writes down what a new run is started with; of an old one, checks that it is still that.
 
     Raises:
-        CheckpointError: the parameters or the data differ; names the first differing key and both values.
+        CheckpointError: the parameters or the data differ (names the first differing key and both values), or what
+            was written down is damaged.
     """
     own = {"params": config.to_dict(params), "params_digest": params.digest(), "data_digest": data_digest}
     path = run_dir / PARAMS
     if not path.exists():
         files.write_atomic(path, files.to_json(own))
         return
-    stored = json.loads(path.read_text())
-    if stored["params_digest"] != own["params_digest"]:
-        key, was, now = _first_difference(stored["params"], config.to_dict(params))
-        raise CheckpointError(f"{run_dir}: was started with {key} {was!r}, now it is {now!r}; start another run")
-    if stored["data_digest"] != data_digest:
+    try:
+        stored = json.loads(path.read_text())
+        was_params, was_data = config.from_dict(stored["params"]), stored["data_digest"]
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
-            f"{run_dir}: was started on data {stored['data_digest'][:8]}, the shards are now {data_digest[:8]}; "
+            f"{path}: is damaged ({type(error).__name__}), expected what the run was started with; "
+            "bring the file back, or delete the run directory to start again"
+        ) from None
+    if was_params.digest() != own["params_digest"]:
+        key, was, now = _first_difference(was_params.digested(), params.digested())
+        raise CheckpointError(f"{run_dir}: was started with {key} {was!r}, now it is {now!r}; start another run")
+    if was_data != data_digest:
+        raise CheckpointError(
+            f"{run_dir}: was started on data {was_data[:8]}, the shards are now {data_digest[:8]}; "
             "start another run, or bring the shards back"
         )
 
@@ -85,16 +92,29 @@ def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any], prefix: st
             found = _first_difference(was[key], now[key], f"{prefix}{key}.")
             if found[0]:
                 return found
-        elif was.get(key) != now[key] and prefix + key.split(".")[0] not in {"launch", "track", "matrix"}:
+        elif was.get(key) != now[key]:
             return f"{prefix}{key}", was.get(key), now[key]
     return "", None, None
 
 
 def save_best(run_dir: Path, weights: Mapping[str, Tensor], card: Card) -> None:
-    """Keeps the best weights so far as a model directory."""
-    checkpoint.save_model(run_dir / BEST / f"step-{card.step:08d}", weights, card, {})
-    for old in sorted((run_dir / BEST).glob("step-*"), reverse=True)[NUM_BEST_KEPT:]:
-        shutil.rmtree(old)
+    """Keeps the best weights so far as a model directory; older ones stay until `drop_former_best`."""
+    checkpoint.save_model(best_directory(run_dir, card.step), weights, card, {})
+
+
+def best_directory(run_dir: Path, step: int) -> Path:
+    """Where the best weights are kept if they are those of `step`."""
+    return run_dir / BEST / f"step-{step:08d}"
+
+
+def drop_former_best(run_dir: Path) -> None:
+    """Deletes best weights from before those that the oldest kept checkpoint speaks of: the run may go back to it."""
+    oldest = checkpoint.oldest(run_dir / CHECKPOINTS)
+    if oldest is None or oldest.best_step is None:
+        return
+    for path in (run_dir / BEST).glob("step-*"):
+        if path.name < best_directory(run_dir, oldest.best_step).name:
+            shutil.rmtree(path)
 
 
 def publish(params: config.Params, run_dir: Path) -> Card:
@@ -104,17 +124,18 @@ def publish(params: config.Params, run_dir: Path) -> Card:
     (PSNR in dB), each a list of values by step.
     """
     found = checkpoint.newest(run_dir / CHECKPOINTS)
-    if found.manifest is None or found.manifest.step < params.train.steps:
+    if found.manifest is None or found.manifest.best_step is None or found.manifest.step < params.train.steps:
         step = found.manifest.step if found.manifest else 0
         raise CheckpointError(f"{run_dir}: is at step {step} of {params.train.steps}; finish it before publishing")
-    best = run_dir / BEST / f"step-{found.manifest.best_step:08d}"
-    loaded = checkpoint.load_model(best)
+    loaded = checkpoint.load_model(best_directory(run_dir, found.manifest.best_step))
     # a file for each: DVC plots a list of values only if all have the same names
     curves = {
         "training.json": files.to_json(_curve(run_dir, {"loss": "train/loss", "learning_rate": "train/lr"})),
         "validation.json": files.to_json(_curve(run_dir, {"psnr": "valid/psnr"})),
     }
-    return checkpoint.save_model(model_directory(params), loaded.network.state_dict(), loaded.card, curves)
+    target = model_directory(params)
+    with files.lock_directory(Path(params.data.root) / ".locks" / f"model-{target.name}"):
+        return checkpoint.save_model(target, loaded.network.state_dict(), loaded.card, curves)
 
 
 def _curve(run_dir: Path, names: Mapping[str, str]) -> list[dict[str, float]]:

@@ -30,7 +30,9 @@ class RegressionStep:
         self._forward = torch.compile(state.network) if params.compile else state.network
         self.gradients = GradientBuffer(state.network.parameters(), world)
         self.gradient_norm = torch.zeros((), device=world.device)
-        self.not_finite = torch.zeros(world.size, device=world.device)  # per rank, added up since the start
+        # what was not finite since the start: one place per rank, and one for the norm over all of them
+        self.not_finite = torch.zeros(world.size + 1, device=world.device)
+        self.num_good = torch.zeros((), device=world.device, dtype=torch.int64)  # steps before that
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> None:
         """One step; `stop` says that this rank was asked to stop."""
@@ -46,10 +48,12 @@ class RegressionStep:
     @torch.no_grad()
     def _update(self) -> None:
         self.gradient_norm = self.gradients.clip(self._params.clip_norm)
-        self.not_finite += self.gradients.not_finite
+        self.not_finite[:-1] += self.gradients.not_finite
+        self.not_finite[-1] += ~torch.isfinite(self.gradient_norm)
+        is_bad = self.not_finite.any()
+        self.num_good += ~is_bad
         optimizer = self._state.optimizer
-        bad = (self.not_finite.sum() > 0) | ~torch.isfinite(self.gradient_norm)
-        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
         set_learning_rate(optimizer, learning_rate(self._params, self._state.step))
         optimizer.step()
         self._state.update_ema(self._params.ema_decay)

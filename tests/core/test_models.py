@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from sr_core.config import ModelParams, Params
 from sr_core.errors import ConfigError
-from sr_core.models import MODELS, build
+from sr_core.models import MODELS, build, check_trainable
 from sr_core.models.layers import DIV2K_MEAN, Float32Conv2d, SubPixelConv2d
 
 COUNTS = {  # of the authors' networks, the mean shift as a buffer
@@ -93,6 +94,14 @@ def test_the_output_head_keeps_float32_under_autocast():
         out = head(x)
     torch.testing.assert_close(out, nn.functional.conv2d(x.float(), head.weight, head.bias, padding=1))
     assert not torch.equal(out, out.bfloat16().float())
+
+
+def test_what_cannot_be_trained_is_said_before_any_work():
+    check_trainable(Params())
+    with pytest.raises(ConfigError, match=r"model\.name: bicubic has no parameters to train, expected one of edsr"):
+        check_trainable(Params(model=ModelParams(name="bicubic")))
+    with pytest.raises(ConfigError, match=r"model\.preset: no such name 'smal'; did you mean small\?"):
+        check_trainable(Params(model=ModelParams(preset="smal")))
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_two_newest_checkpoints_are_kept_and_the_best_model_apart(whole):
     assert (loaded.card.step, loaded.card.valid_psnr) == (manifest.best_step, manifest.best_psnr)
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "no manifest"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "flip manifest", "no manifest"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(job, whole, tmp_path, damage):
     go(*job, tmp_path, should_stop=asked_at(6))  # checkpoints at 6 and 7
     newest = tmp_path / "checkpoints" / "step-00000007"
@@ -103,6 +103,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(job, whole, tm
     {
         "flip": lambda: state.write_bytes(data),
         "truncate": lambda: state.write_bytes(data[:-100]),
+        "flip manifest": lambda: flip_a_digit(newest / checkpoint.MANIFEST),
         "no manifest": (newest / checkpoint.MANIFEST).unlink,
     }[damage]()
     said = Said()
@@ -110,6 +111,29 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(job, whole, tm
     assert any("checkpoint not used: " in line and "step-00000007" in line for line in said.lines)
     assert any("goes on from" in line and "step-00000006" in line for line in said.lines)
     assert digest(tmp_path) == digest(whole)
+
+
+def flip_a_digit(path):
+    """One bit of a figure that nothing else depends on."""
+    text = path.read_bytes()
+    at = text.index(b'"best_psnr": ') + len(b'"best_psnr": ') + 3
+    path.write_bytes(text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :])
+
+
+def test_the_best_weights_of_every_kept_checkpoint_are_kept(job, tmp_path):
+    params, dataset = job
+    params = with_train(params, eval_every=1, checkpoint_every=4)
+    go(params, dataset, tmp_path)
+    best = {path.name for path in (tmp_path / "best").iterdir()}
+    for path in (tmp_path / "checkpoints").iterdir():
+        assert f"step-{json.loads((path / checkpoint.MANIFEST).read_text())['best_step']:08d}" in best
+
+
+def test_a_damaged_record_of_what_a_run_is_is_named(job, tmp_path):
+    go(*job, tmp_path, should_stop=asked_at(1))
+    (tmp_path / run.PARAMS).write_text("{")
+    with pytest.raises(CheckpointError, match=r"params\.json: is damaged \(JSONDecodeError\)"):
+        go(*job, tmp_path)
 
 
 def test_no_whole_checkpoint_is_an_error_not_a_new_beginning(job, tmp_path):
@@ -151,10 +175,11 @@ def test_a_step_with_nan_changes_no_weight(job, monkeypatch):
     one = step.RegressionStep(state, params.train, World(), "float32")
     batch = dataset.train.batch(1, 0, 4, range(4), True)
     one(batch)
-    before = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in state.tensors().items() if not name.startswith("ema/")}
     monkeypatch.setattr(one, "_loss", lambda sr, hr: sr.mean() * math.inf)
     one(batch)
-    assert all(torch.equal(before[name], tensor) for name, tensor in state.network.state_dict().items())
+    after = state.tensors()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
 def test_a_batch_smaller_than_the_world_is_refused(job, tmp_path):
