@@ -187,6 +187,7 @@ def test_an_error_that_all_of_rays_workers_meet_is_raised_as_what_it_is(params, 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_run_directory_in_use_is_not_waited_for(params, tmp_path, monkeypatch):
+    monkeypatch.setenv(files.LAUNCHER_PID, str(os.getppid()))  # an owner of the same launcher would be
     run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
     with files.lock_directory(run_dir), pytest.raises(SrError, match=f"is in use by process {os.getpid()} on host"):
         launched_by_ray(params, tmp_path, monkeypatch)
