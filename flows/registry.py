@@ -53,9 +53,16 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
     Raises:
         TrackError: the server does not answer or refuses.
         CheckpointError: there is no model in `model_dir`.
+        SrError: the report is of other weights.
     """
     card = checkpoint.read_card(model_dir)
     report = read_report(report_dir / "report.json")
+    measured = report.weights.get(card.model, "unknown")
+    if measured != card.weights_sha256:
+        raise SrError(
+            f"{report_dir / 'report.json'}: measured weights {measured[:8]}, but {model_dir} holds "
+            f"{card.weights_sha256[:8]}; evaluate the model again: python -m sr_core evaluate"
+        )
     client = connect(params.track.uri)
     name = f"sr-{params.task}"
     with explained(params.track.uri):

@@ -166,7 +166,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     with console() as progress:
         report = evaluate_task(params, model_dir=arguments.model, progress=progress)
     Console().print(table(report))
-    print(f"report and pictures: {report_directory(params)}")
+    print(f"report and pictures: {report_directory(params, arguments.model)}")
     return 0
 
 

@@ -86,6 +86,7 @@ class EvalReport:
     test_set_digest: str
     precision: str
     scores: tuple[ImageScore, ...]
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by network, where it is known
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -133,6 +134,7 @@ class EvalReport:
             "test_set": self.test_set,
             "test_set_digest": self.test_set_digest,
             "precision": self.precision,
+            "weights": dict(self.weights),
             "means": {model: _plain(self.mean(model)) for model in self.models},
             "scores": [_plain(score) for score in self.scores],
         }
@@ -154,7 +156,7 @@ def from_dict(tree: Mapping[str, Any]) -> EvalReport:
     return EvalReport(
         protocol=protocol,
         scores=tuple(ImageScore(**score) for score in scores),
-        **{key: tree[key] for key in ("scale", "test_set", "test_set_digest", "precision")},
+        **{key: tree[key] for key in ("scale", "test_set", "test_set_digest", "precision", "weights")},
     )
 
 

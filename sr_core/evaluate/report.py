@@ -8,6 +8,7 @@
 The directory is replaced as a whole: it never holds the numbers of one model and the pictures of another.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,11 +37,14 @@ def evaluate_to(
     *,
     protocol: Protocol,
     test_set: str,
+    weights: Mapping[str, str] | None = None,
     precision: AnyPrecision = "float32",
     device: torch.device | None = None,
     progress: Progress = QUIET,
 ) -> EvalReport:
     """`evaluate`, with the report and a picture of every image written to `directory`.
+
+    `weights` are the sha256 of each network's weights, by which a report is told from another model's.
 
     Raises:
         ImageError, ConfigError: as `evaluate`.
@@ -62,6 +66,7 @@ def evaluate_to(
         progress=progress,
         observe=observe,
     )
+    report = dataclasses.replace(report, weights=weights or {})
     write_report(directory, report, pictures)
     return report
 

@@ -15,9 +15,12 @@ from sr_core.train import checkpoint, run
 from sr_core.upscale import fastest_device
 
 
-def report_directory(params: Params) -> Path:
-    """Where the report on `params.task` lies."""
-    return Path(params.data.root) / "reports" / params.task
+def report_directory(params: Params, model_dir: Path | None = None) -> Path:
+    """Where the report on `params.task` lies; on another model than the published one, beside it."""
+    reports = Path(params.data.root) / "reports"
+    if model_dir is None or model_dir.resolve() == run.model_directory(params).resolve():
+        return reports / params.task
+    return reports / f"{params.task}-{checkpoint.read_card(model_dir).weights_sha256[:8]}"
 
 
 def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Progress = QUIET) -> EvalReport:
@@ -40,10 +43,11 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
         if name.startswith("valid/"):
             index.verify(folder, index.load_index(folder))
     return evaluate_to(
-        report_directory(params),
+        report_directory(params, directory),
         {loaded.card.model: loaded.network},
         images,
         protocol=PROTOCOLS[params.evaluate.protocol],
+        weights={loaded.card.model: loaded.card.weights_sha256},
         test_set=f"{dataset_name(params.data)} validation",
         device=fastest_device(),
         progress=progress,

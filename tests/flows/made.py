@@ -83,6 +83,7 @@ def write_report(given: config.Params, psnr: float, *, protocol: str = "benchmar
         test_set_digest=digest,
         precision="float32",
         scores=scores,
+        weights={"edsr": checkpoint.read_card(model_directory(given)).weights_sha256},
     )
     directory = Path(given.data.root) / "reports" / given.task
     files.write_atomic(directory / "report.json", files.to_json(report.to_dict()))
