@@ -27,7 +27,7 @@ from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
 from sr_core import config, files
 from sr_core.config import LaunchParams, Params
-from sr_core.errors import ConfigError, SrError
+from sr_core.errors import ConfigError, SrError, explained
 from sr_core.progress import QUIET, Progress, console
 from sr_core.train.loop import RunResult, train
 from sr_core.world import World, open_world
@@ -68,14 +68,14 @@ def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) 
         code = child.run(
             command,
             say=say,
-            errors=launch_files.errors,
+            errors=launch_files.stderr,
             ask_to_stop=launch_files.stop.touch,
             stop_grace_s=STOP_GRACE_S,
         )
         result = launch_files.read_result()
         if result is None:
             details = run_dir / FAILURE
-            files.write_atomic(details, launch_files.errors.read_bytes())
+            files.write_atomic(details, launch_files.stderr.read_bytes())
             raise SrError(f"training in {run_dir}: Ray's driver ended with exit code {code}; details in {details}")
     return result
 
@@ -132,18 +132,18 @@ def _trainer(params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
 
 
 def _rank(settings: dict[str, Any]) -> None:
-    """What each worker runs. An SrError is left in a file: Ray would restart the group for it."""
+    """What each worker runs. What a restart cannot help is left in a file: Ray would restart the group for it."""
     launch_files = LaunchFiles(directory=Path(settings["directory"]))
     params = config.from_dict(settings["params"])
     if settings["launcher"]["host"] == socket.gethostname():
         os.environ[files.LAUNCHER_PID] = settings["launcher"]["pid"]
-    with open_world(timeout_s=params.train.collective_timeout_s) as world:
+    with open_world(timeout_s=params.train.collective_timeout_s, use_gpu=params.launch.use_gpu) as world:
         if world.on_first(launch_files.num_failures):
             return
         try:
             result = _train(params, world, launch_files)
-        except SrError as error:
-            launch_files.write_failure(f"rank{world.rank}", error)
+        except (SrError, OSError) as error:
+            launch_files.write_failure(f"rank{world.rank}", explained(error))
             if not _all_failed(launch_files, world):
                 raise  # the others wait in a collective: Ray ends them, and the next group returns above
             return
@@ -311,9 +311,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main_of_child(LaunchFiles(directory=arguments.child))
     try:
         return _main(config.load(arguments.params, arguments.set))
-    except SrError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return error.exit_code
+    except (SrError, OSError) as error:
+        print(f"train: {explained(error)}", file=sys.stderr)
+        return explained(error).exit_code
     except KeyboardInterrupt:
         print("train: interrupted; the same command goes on", file=sys.stderr)
         return 130
@@ -321,8 +321,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(params: Params) -> int:
     from sr_core.data.patches import open_dataset
+    from sr_core.models import check_trainable
     from sr_core.train import run
 
+    check_trainable(params)
     run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
     launch(params, run_dir, say=None)
     run.publish(params, run_dir)
@@ -335,9 +337,9 @@ def _main_of_child(launch_files: LaunchFiles) -> int:
     try:
         with console() as progress:
             train_on_ray(launch_files.read_params(), launch_files, progress=progress)
-    except SrError as error:
-        launch_files.write_failure("driver", error)  # the launcher says it
-        return error.exit_code
+    except (SrError, OSError) as error:
+        launch_files.write_failure("driver", explained(error))  # the launcher says it
+        return explained(error).exit_code
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the flow, Ray's driver and the ranks tell each other, as files in data/runs/<run>/launch-<host>-<pid>/.
+"""What the flow, Ray's driver and the ranks tell each other, as files in data/runs/<run>/launch-<pid>-<host>/.
 
     params.json            flow to driver: the resolved parameters
     progress.jsonl         rank 0 to driver: what a person should see
@@ -41,11 +41,13 @@ class LaunchFiles:
     @contextlib.contextmanager
     def make(cls, run_dir: Path) -> Iterator["LaunchFiles"]:
         """A fresh directory for this process's launch, deleted on leaving; sweeps those of dead processes."""
-        mine = f"launch-{socket.gethostname()}-"
-        for stale in run_dir.glob(f"{mine}*"):
-            if not files.is_alive(int(stale.name.removeprefix(mine))):
+        host = socket.gethostname()
+        for stale in run_dir.glob("launch-*"):
+            _, pid, owner = stale.name.split("-", 2)
+            # one with our own process id is of an earlier life: a container starts with the same ids again
+            if owner == host and (int(pid) == os.getpid() or not files.is_alive(int(pid))):
                 shutil.rmtree(stale, ignore_errors=True)
-        directory = run_dir.resolve() / f"{mine}{os.getpid()}"
+        directory = run_dir.resolve() / f"launch-{os.getpid()}-{host}"
         directory.mkdir(parents=True)
         try:
             yield cls(directory=directory)
@@ -63,7 +65,7 @@ class LaunchFiles:
         return self.directory / "stop"
 
     @property
-    def errors(self) -> Path:
+    def stderr(self) -> Path:
         """What Ray and Python say of the driver, which nobody needs unless it dies."""
         return self.directory / "errors.txt"
 

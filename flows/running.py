@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from flows.extras import require
 from sr_core import config
-from sr_core.errors import SrError, TrackError
+from sr_core.errors import SrError, TrackError, explained
 from sr_core.progress import Progress, console, lines
 
 require("prefect", "pipeline")  # the other modules take `flow` and `task` from here, and so this sentence first
@@ -96,9 +96,9 @@ def run(given: argparse.Namespace, call: Callable[[], Any]) -> int:
         config.load(given.params, given.set)  # a mistake in it is said before a server is started
         with _by_hand(verbose=given.verbose):
             call()
-    except SrError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    except (SrError, OSError) as error:
+        print(explained(error), file=sys.stderr)
+        return explained(error).exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -22,6 +22,7 @@ from sr_core.data.patches import open_dataset
 from sr_core.errors import SrError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.task import evaluate_task, report_directory
+from sr_core.models import check_trainable
 from sr_core.train import checkpoint, run
 
 HOUR_S = 3600.0
@@ -82,6 +83,7 @@ def _run(model: str, params: str, overrides: Sequence[str], steps: Sequence[vers
     """The work of a flow: `steps`, and the record of them."""
     running.errors_in_one_sentence()
     loaded = config.load(params, [f"model.name={model}", *overrides])
+    check_trainable(loaded)
     for step in steps:
         STEPS[step](loaded)
     running.output()(versions.record(params, loaded, steps))

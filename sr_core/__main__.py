@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sr_core.config import Params, load
-from sr_core.errors import SrError
+from sr_core.errors import SrError, explained
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
@@ -27,12 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.call(arguments)
-    except SrError as error:
-        print(f"{arguments.verb}: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"{arguments.verb}: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
-        return 1
+    except (SrError, OSError) as error:
+        print(f"{arguments.verb}: {explained(error)}", file=sys.stderr)
+        return explained(error).exit_code
     except KeyboardInterrupt:
         print(f"{arguments.verb}: interrupted", file=sys.stderr)
         return 130

@@ -62,6 +62,13 @@ class TrackError(SrError):
     exit_code = 8
 
 
+def explained(error: SrError | OSError) -> SrError:
+    """`error` as one for users: of the system's own (disk full, no permission) the file and the system's words."""
+    if isinstance(error, SrError):
+        return error
+    return SrError(f"{error.filename or 'system'}: {error.strerror or error}")
+
+
 def listed(offenders: Sequence[str], *, most: int = 50) -> str:
     """`offenders` as indented lines, cut after `most` with a count of the rest."""
     lines = [f"\n  {offender}" for offender in offenders[:most]]

@@ -106,11 +106,11 @@ def test_an_error_of_another_module_keeps_its_sentence(tmp_path):
 
 def test_what_a_killed_launch_left_is_swept_and_a_live_one_is_kept(tmp_path):
     host = socket.gethostname()
-    (tmp_path / f"launch-{host}-4194305").mkdir()  # above the largest process id
-    (tmp_path / f"launch-{host}-{os.getppid()}").mkdir()
-    (tmp_path / "launch-elsewhere-4194305").mkdir()
+    (tmp_path / f"launch-4194305-{host}").mkdir()  # above the largest process id
+    (tmp_path / f"launch-{os.getppid()}-{host}").mkdir()
+    (tmp_path / "launch-4194305-elsewhere-2").mkdir()
     with LaunchFiles.make(tmp_path) as files:
         kept = {path.name for path in tmp_path.iterdir()}
-        assert files.directory.name == f"launch-{host}-{os.getpid()}"
-    assert kept == {files.directory.name, f"launch-{host}-{os.getppid()}", "launch-elsewhere-4194305"}
+        assert files.directory.name == f"launch-{os.getpid()}-{host}"
+    assert kept == {files.directory.name, f"launch-{os.getppid()}-{host}", "launch-4194305-elsewhere-2"}
     assert not files.directory.exists()
