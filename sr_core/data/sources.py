@@ -145,7 +145,10 @@ SAMPLE: tuple[SamplePhoto, ...] = (
 
 def dataset_name(params: DataParams) -> str:
     """The name of the data set's folders below raw/ and shards/."""
-    return params.source if params.folder is None else Path(params.folder).resolve().name
+    if params.folder is None:
+        return params.source
+    name = Path(params.folder).resolve().name
+    return f"folder-{name}" if name in {"sample", "div2k", ""} else name  # the others' names stay theirs
 
 
 def materialise(params: DataParams, *, progress: Progress) -> Path:
@@ -208,13 +211,23 @@ def _sample(root: Path, progress: Progress) -> Path:
 
 
 def _is_whole(raw: Path, progress: Progress) -> bool:
-    """Whether `raw` holds just what its manifest says, made from this version's table."""
+    """Whether `raw` holds what its manifest says, made from this version's table.
+
+    Raises:
+        SourceError: it holds other files as well, which would be trained on.
+    """
     try:
         manifest = json.loads((raw / _MANIFEST).read_text(encoding="utf-8"))
         expected = {name: FileRecord(**record) for name, record in manifest["files"].items()}
         current = manifest["table"] == _table_digest()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+    foreign = [str(file) for file in _files_below(raw) if str(file.relative_to(raw)) not in {*expected, _MANIFEST}]
+    if foreign:
+        raise SourceError(
+            f"{raw}: holds {len(foreign)} files that are not of the sample; move them away, and train on photographs "
+            f"of your own with data.source=folder:{listed(foreign)}"
+        )
     damage = [text for name, record in expected.items() if (text := mismatch(raw / name, record))]
     if damage:
         progress.say(f"{raw} is damaged and is written again:{listed(damage)}")

@@ -160,3 +160,18 @@ def test_a_folder_in_div2ks_layout_needs_both_splits(tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match="DIV2K_valid_HR holds no images"):
         materialise(params_for(tmp_path, tmp_path / "f"), progress=QUIET)
+
+
+@pytest.mark.parametrize("name", ["sample", "div2k"])
+def test_a_folder_never_takes_a_published_sets_name(tmp_path: Path, name: str) -> None:
+    assert dataset_name(params_for(tmp_path, tmp_path / name)) == f"folder-{name}"
+
+
+def test_a_picture_put_among_the_samples_is_named_and_left_there(tmp_path: Path) -> None:
+    raw = materialise(DataParams(root=str(tmp_path)), progress=QUIET)
+    mine = raw / "DIV2K_train_HR" / "mine.png"
+    write_png(mine, noise(8, 8))
+
+    with pytest.raises(SourceError, match=r"(?s)1 files that are not of the sample; .*mine\.png"):
+        materialise(DataParams(root=str(tmp_path)), progress=QUIET)
+    assert mine.exists()
