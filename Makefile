@@ -21,7 +21,7 @@ LOCK := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c 1-16)
 STAMP := $(VENV)/.installed-$(PLACE)-$(LOCK)
 
 help:
-	@echo "make demo      the whole pipeline on the sample photographs (about 7 minutes the first time)"
+	@echo "make demo      the whole pipeline on the sample photographs (about 5 minutes the first time)"
 	@echo "make test      all tests but the slow ones, without a network"
 	@echo "make test-all  every test (about an hour)"
 	@echo "make lint      ruff, ruff format, mypy, codespell"

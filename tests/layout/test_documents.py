@@ -29,7 +29,7 @@ def test_links_lead_somewhere(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_named_make_targets_exist(document):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for number, target in places(document, r"`make ([a-z][\w-]*)|^make ([a-z][\w-]*)"):
+    for number, target in places(document, r"`make ([a-z][\w-]*)|^\s*make ([a-z][\w-]*)"):
         name = "".join(target)
         assert name in targets, f"{document.name}:{number}: make has no target {name}"
 
