@@ -52,6 +52,7 @@ def prepare_data(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -
     """
     running.errors_in_one_sentence()
     loaded = config.load(params, overrides)
+    versions.check_stage(loaded)
     version = prepare(loaded)
     running.output()(versions.record(params, loaded, ["prepare"]))
     return version

@@ -84,6 +84,7 @@ def _run(model: str, params: str, overrides: Sequence[str], steps: Sequence[vers
     running.errors_in_one_sentence()
     loaded = config.load(params, [f"model.name={model}", *overrides])
     check_trainable(loaded)
+    versions.check_stage(loaded)
     for step in steps:
         STEPS[step](loaded)
     running.output()(versions.record(params, loaded, steps))

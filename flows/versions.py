@@ -48,18 +48,23 @@ def stages_of(params: Params, steps: Sequence[Step]) -> list[str]:
     return [name for step in STEPS if step in steps for name in names[step]]
 
 
+def check_stage(params: Params) -> None:
+    """To be called before any work.
+
+    Raises:
+        ConfigError: inside a DVC stage with data.source: folder, whose outputs DVC would look for in vain.
+    """
+    if "DVC_STAGE" in os.environ and params.data.source == "folder":
+        raise ConfigError(f"data.source: is folder, and {_OWN}; start the flow itself: python -m flows.train edsr")
+
+
 def record(params_path: Path | str, params: Params, steps: Sequence[Step] = STEPS) -> str:
     """Records with `dvc commit` that `steps` are done for `params`; returns a sentence that says what it did.
 
     The project is the folder of dvc.yaml above `params_path`. Nothing is recorded inside a DVC stage, or if
     `params`, wherever they came from, are not those of the project's params.yaml.
-
-    Raises:
-        ConfigError: inside a DVC stage with data.source: folder, whose outputs DVC would look for in vain.
     """
     if "DVC_STAGE" in os.environ:
-        if params.data.source == "folder":
-            raise ConfigError(f"data.source: is folder, and {_OWN}; start the flow itself: python -m flows.train edsr")
         return f"recorded by DVC, as stage {os.environ['DVC_STAGE']}"
     project = next((folder for folder in Path(params_path).absolute().parents if (folder / "dvc.yaml").is_file()), None)
     if project is None:

@@ -17,14 +17,14 @@ import numpy.typing as npt
 
 from sr_core.errors import ImageError
 from sr_core.train.checkpoint import LoadedModel, load_model
-from sr_core.upscale import upscale
+from sr_core.upscale import fastest_device, upscale
 
 
 class Upscaler:
     """What MLflow calls a Python model: an object with `predict`."""
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self._loaded = loaded
+        self._network, self._device = loaded.network, fastest_device()
 
     def predict(self, photographs: Any, params: dict[str, Any] | None = None) -> npt.NDArray[np.uint8]:  # noqa: ARG002
         """(N, H, W, 3) uint8 RGB -> (N, S*H, S*W, 3), or (H, W, 3) -> (S*H, S*W, 3); of any size.
@@ -41,8 +41,8 @@ class Upscaler:
                 "(number, height, width, 3): round and clip to 0..255 first, and leave out transparency"
             )
         if images.ndim == 3:
-            return upscale(self._loaded.network, images)
-        return np.stack([upscale(self._loaded.network, image) for image in images])
+            return upscale(self._network, images, device=self._device)
+        return np.stack([upscale(self._network, image, device=self._device) for image in images])
 
 
 def _load_pyfunc(data_path: str) -> Upscaler:
