@@ -7,6 +7,8 @@ import signal
 import pytest
 from processes import wait_until
 
+from sr_core.train import checkpoint
+
 pytestmark = pytest.mark.timeout(300)
 TASK = "edsr-x2-bicubic"
 
@@ -16,9 +18,15 @@ def ray_workers(deployed):
 
 
 def test_by_its_bare_name_a_run_completes_though_ray_loses_a_worker(deployed):
-    run = deployed.run("train-edsr")
     data = deployed.folder / "data"
-    wait_until(lambda: list(data.glob("runs/*/checkpoints/step-*")), 150, "a checkpoint")
+    before = set(data.glob("runs/*"))  # of other tests in the same folder
+    before, data = deployed.run_dirs(), deployed.folder / "data"
+    run = deployed.run("train-edsr")
+
+    def saved():
+        return [one for one in deployed.run_dirs() - before if checkpoint.newest(one / "checkpoints").path]
+
+    wait_until(saved, 150, "a checkpoint")
     os.kill(ray_workers(deployed)[0], signal.SIGKILL)
     wait_until(lambda: deployed.state(run) not in {"Pending", "Running"}, 150, "the run to end")
     log = deployed.log(run)
