@@ -21,7 +21,7 @@ from typing import IO
 
 from sr_core.files import LAUNCHER_PID
 
-TERM_GRACE_S = 3.0  # from SIGTERM to SIGKILL
+TERM_GRACE_S = 2.0  # from SIGTERM to SIGKILL
 KILL_WAIT_S = 5.0  # for the kernel to take away what was killed
 
 
@@ -31,13 +31,14 @@ def run(
     say: Callable[[str], None] | None,
     errors: Path,
     ask_to_stop: Callable[[], None],
+    has_stopped: Callable[[], bool],
     stop_grace_s: float,
 ) -> int:
     """Runs `command` to its end and returns its exit code; on leaving, nothing of its session is alive.
 
     Its output goes line by line to `say` (from another thread), or, with None, wherever this process's goes; what
     it writes to standard error goes to the file `errors`. When this call is interrupted, `ask_to_stop` is called
-    and the child has `stop_grace_s` seconds to end by itself.
+    and the child has `stop_grace_s` seconds, or until `has_stopped`, to finish what must not be lost.
     """
     with errors.open("wb") as file:
         child = subprocess.Popen(
@@ -58,8 +59,9 @@ def run(
         try:
             if child.poll() is None:
                 ask_to_stop()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(timeout=stop_grace_s)
+                deadline = time.monotonic() + stop_grace_s
+                while child.poll() is None and not has_stopped() and time.monotonic() < deadline:
+                    time.sleep(0.05)
         finally:  # also when a second signal interrupts the wait
             end_session(child.pid)
             child.wait()

@@ -70,6 +70,7 @@ def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) 
             say=say,
             errors=launch_files.stderr,
             ask_to_stop=launch_files.stop.touch,
+            has_stopped=launch_files.has_result,
             stop_grace_s=STOP_GRACE_S,
         )
         result = launch_files.read_result()

@@ -85,7 +85,15 @@ class LaunchFiles:
     def write_result(self, result: RunResult) -> None:
         """Leaves what `read_result` returns."""
         values = {**dataclasses.asdict(result), "run_dir": str(result.run_dir)}
-        files.write_atomic(self.directory / "result.json", files.to_json(values))
+        files.write_atomic(self._result, files.to_json(values))
+
+    def has_result(self) -> bool:
+        """Whether training has ended, and all that it wrote is written."""
+        return self._result.exists()
+
+    @property
+    def _result(self) -> Path:
+        return self.directory / "result.json"
 
     def read_result(self) -> RunResult | None:
         """How training ended, or None if it did not.
@@ -96,10 +104,9 @@ class LaunchFiles:
         for path in sorted(self.directory.glob("failure-*.json")):
             failure = json.loads(path.read_text())
             raise getattr(errors, failure["kind"])(failure["sentence"])
-        path = self.directory / "result.json"
-        if not path.exists():
+        if not self.has_result():
             return None
-        values: dict[str, Any] = json.loads(path.read_text())
+        values: dict[str, Any] = json.loads(self._result.read_text())
         return RunResult(**{**values, "run_dir": Path(values["run_dir"])})
 
     def write_failure(self, who: str, error: SrError) -> None:

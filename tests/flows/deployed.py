@@ -115,6 +115,10 @@ class Deployed:
         lines = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC")
         return "\n".join(line["message"] for line in lines)
 
+    def run_dirs(self) -> set[Path]:
+        """Every training's directory."""
+        return set(self.folder.glob("data/runs/*"))
+
     def running(self) -> dict[int, str]:
         """What runs of flows: neither server nor worker."""
         own = {program.pid for program in self._started}

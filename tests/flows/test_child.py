@@ -41,13 +41,14 @@ def call(tmp_path, monkeypatch):
     """`child.run` of a Python program; what it says is in `said`, how often it was asked to stop in `asked`."""
     monkeypatch.setattr(child, "TERM_GRACE_S", 0.3)
 
-    def run(program, *arguments, say=None, stop_grace_s=0.3):
+    def run(program, *arguments, say=None, stop_grace_s=0.3, has_stopped=lambda: False, ask_to_stop=lambda: None):
         command = [sys.executable, "-c", program, *arguments]
         return child.run(
             command,
             say=said.append if say is None else say,
             errors=tmp_path / "errors.txt",
-            ask_to_stop=lambda: asked.append(time.monotonic()),
+            ask_to_stop=lambda: (asked.append(time.monotonic()), ask_to_stop()),
+            has_stopped=has_stopped,
             stop_grace_s=stop_grace_s,
         )
 
@@ -73,44 +74,45 @@ def test_what_it_leaves_running_is_ended(call, mark):
     assert alive(mark) == {}
 
 
-def test_interrupted_it_is_asked_and_then_all_of_its_session_is_killed(call, mark):
-    def interrupt(line):
-        os.kill(os.getpid(), signal.SIGUSR1)
+@pytest.fixture
+def interrupt():
+    """A `say` that interrupts the main thread at the child's first line."""
 
     def on_signal(number, frame):
         raise Interrupted
 
     before = signal.signal(signal.SIGUSR1, on_signal)
-    try:
-        with pytest.raises(Interrupted):
-            call(STUBBORN, say=interrupt)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    yield lambda line: os.kill(os.getpid(), signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_interrupted_it_is_asked_and_then_all_of_its_session_is_killed(call, mark, interrupt):
+    with pytest.raises(Interrupted):
+        call(STUBBORN, say=interrupt)
     assert len(call.asked) == 1
     assert alive(mark) == {}
 
 
-def test_a_child_that_heeds_the_request_ends_by_itself(call, tmp_path, mark):
+def test_a_child_that_heeds_the_request_ends_by_itself(call, tmp_path, mark, interrupt):
     stop, last_words = tmp_path / "stop", tmp_path / "last_words"
     program = f"""
 import pathlib, time
 print("ready", flush=True)
 while not pathlib.Path({str(stop)!r}).exists():
     time.sleep(0.05)
+time.sleep(0.2)
 pathlib.Path({str(last_words)!r}).touch()
 """
-
-    def on_signal(number, frame):
-        stop.touch()
-        raise Interrupted
-
-    before = signal.signal(signal.SIGUSR1, on_signal)
-    try:
-        with pytest.raises(Interrupted):
-            call(program, say=lambda line: os.kill(os.getpid(), signal.SIGUSR1), stop_grace_s=20)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(Interrupted):
+        call(program, say=interrupt, stop_grace_s=20, ask_to_stop=stop.touch)
     assert last_words.exists()
+    assert alive(mark) == {}
+
+
+def test_a_child_with_nothing_more_to_lose_is_not_waited_for(call, mark, interrupt):
+    with pytest.raises(Interrupted):
+        call(STUBBORN, say=interrupt, stop_grace_s=60, has_stopped=lambda: bool(call.asked))
+    assert time.monotonic() - call.asked[0] < 10
     assert alive(mark) == {}
 
 
@@ -120,8 +122,12 @@ import pathlib, sys
 from flows import child
 child.TERM_GRACE_S = 0.3
 child.run(
-    [sys.executable, "-c", {STUBBORN!r}, "follow"], say=lambda line: print(line, flush=True),
-    errors=pathlib.Path({str(tmp_path / "errors.txt")!r}), ask_to_stop=lambda: None, stop_grace_s=0,
+    [sys.executable, "-c", {STUBBORN!r}, "follow"],
+    say=lambda line: print(line, flush=True),
+    errors=pathlib.Path({str(tmp_path / "errors.txt")!r}),
+    ask_to_stop=lambda: None,
+    has_stopped=lambda: True,
+    stop_grace_s=0,
 )
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as launcher:
