@@ -18,8 +18,6 @@ def ray_workers(deployed):
 
 
 def test_by_its_bare_name_a_run_completes_though_ray_loses_a_worker(deployed):
-    data = deployed.folder / "data"
-    before = set(data.glob("runs/*"))  # of other tests in the same folder
     before, data = deployed.run_dirs(), deployed.folder / "data"
     run = deployed.run("train-edsr")
 
