@@ -124,11 +124,24 @@ def _by_hand(*, verbose: bool) -> Iterator[None]:
         logging.getLogger("prefect").setLevel(settings.logging.level)
         for name in () if verbose else RUN_LOGGERS:
             logging.getLogger(name).addFilter(_below_error)  # what fails is said at the end
-        if settings.api.url is None:
+        _find_server(settings.api.url)
+        yield
+
+
+def _find_server(url: str | None) -> None:
+    """Starts the temporary server that this process's flows will use, or checks that the one at `url` answers."""
+    try:
+        if url is None:
             print("starting a Prefect server for this run", flush=True)
             with _deferred(signal.SIGINT):
                 get_client(sync_client=True)
-        yield
+        elif (failure := get_client(sync_client=True).api_healthcheck()) is not None:
+            raise SrError(
+                f"PREFECT_API_URL: no Prefect server answers at {url} ({failure}); start it with `prefect server "
+                "start`, or unset the variable (in a profile: `prefect config unset PREFECT_API_URL`) to need none"
+            )
+    except RuntimeError as error:
+        raise SrError(f"Prefect's temporary server did not start: {error}") from None
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import time
 import uuid
 from types import SimpleNamespace
 
+import made
 import pytest
 from deployed import environment, write_project
 from processes import MARK, alive, wait_until
@@ -96,6 +97,15 @@ def test_a_mistake_in_the_parameters_is_said_before_any_server_starts(project, m
     code, out, err = project.run(*module, "--set", "train.stepz=1")
     assert (code, out) == (2, "")
     assert err == "params.yaml: 1 wrong:\n  train.stepz: no such key; did you mean steps?\n"
+
+
+def test_a_server_that_is_set_up_and_away_is_one_sentence(project, monkeypatch):
+    url = f"http://127.0.0.1:{made.free_port()}/api"
+    monkeypatch.setitem(project.environment, "PREFECT_API_URL", url)
+    code, _, err = project.run("flows.prepare")
+    assert code == 1
+    assert err.startswith(f"PREFECT_API_URL: no Prefect server answers at {url} (")
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.slow
