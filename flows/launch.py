@@ -35,7 +35,7 @@ from sr_core.world import World, open_world
 STOP_GRACE_S = 5.0  # for a last checkpoint; a cancelled run must be gone within 15 s
 CONNECT_TIMEOUT_S = 5.0  # to a cluster's address
 AGREE_S = 3.0  # for all ranks to say that they met an error
-FAILURE = "ray-failure.txt"  # in the run directory: what Ray said last
+FAILURE, LOGS = "ray-failure.txt", "ray-logs"  # in the run directory: what Ray said last
 SCRATCH = "sr-ray-"  # Ray's sockets lie below it, and a socket's path may have 107 bytes
 OBJECT_STORE_BYTES = 128 * 2**20  # only metrics pass through it
 
@@ -60,26 +60,35 @@ def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) 
     `say` gets what the child prints, line by line; None lets the child print for itself (bars, on a terminal).
 
     Raises:
-        SrError: the error that a rank or the driver met, of its own kind.
+        SrError: the error that a rank or the driver met, of its own kind; or Ray was lost for more than
+            `launch.max_failures` times.
     """
     require("ray", "pipeline")
     with LaunchFiles.make(run_dir) as launch_files:
         launch_files.write_params(params)
-        command = [sys.executable, "-m", "flows.launch", "--child", str(launch_files.directory)]
-        code = child.run(
-            command,
-            say=say,
-            errors=launch_files.stderr,
-            ask_to_stop=launch_files.stop.touch,
-            has_stopped=launch_files.has_result,
-            stop_grace_s=STOP_GRACE_S,
-        )
-        result = launch_files.read_result()
-        if result is None:
+        for restarts_left in range(params.launch.max_failures, -1, -1):
+            code = _run_driver(launch_files, say)
+            if (result := launch_files.read_result()) is not None:
+                return result
             details = run_dir / FAILURE
             files.write_atomic(details, launch_files.stderr.read_bytes())
-            raise SrError(f"training in {run_dir}: Ray's driver ended with exit code {code}; details in {details}")
-    return result
+            lost = f"training in {run_dir}: Ray's driver ended with exit code {code}; details in {details}"
+            if restarts_left:
+                (say or print)(f"{lost}; starting Ray again")
+    raise SrError(f"{lost}; the same command goes on from the last checkpoint")
+
+
+def _run_driver(launch_files: LaunchFiles, say: Callable[[str], None] | None) -> int:
+    """The exit code of the child process that drives Ray."""
+    launch_files.progress.unlink(missing_ok=True)  # of a driver before this one, and shown by it
+    return child.run(
+        [sys.executable, "-m", "flows.launch", "--child", str(launch_files.directory)],
+        say=say,
+        errors=launch_files.stderr,
+        ask_to_stop=launch_files.stop.touch,
+        has_stopped=launch_files.has_result,
+        stop_grace_s=STOP_GRACE_S,
+    )
 
 
 def train_on_ray(params: Params, launch_files: LaunchFiles, *, progress: Progress) -> RunResult:
@@ -95,7 +104,8 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, *, progress: Progres
         "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
     }
     progress.start(f"starting Ray with {params.launch.num_workers} workers")
-    with _variables(VARIABLES), _ray(params.launch) as ray, _shown(launch_files.progress, progress):
+    run_dir = launch_files.directory.parent
+    with _variables(VARIABLES), _ray(params.launch, run_dir / LOGS) as ray, _shown(launch_files.progress, progress):
         try:
             _trainer(params, settings, launch_files.directory / "ray").fit()
             failure = None
@@ -104,7 +114,7 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, *, progress: Progres
         room = ray.cluster_resources()
     result = launch_files.read_result()
     if failure is not None or result is None:
-        raise SrError(_sentence(failure, params.launch, room, launch_files.directory.parent))
+        raise SrError(_sentence(failure, params.launch, room, run_dir))
     return result
 
 
@@ -187,8 +197,11 @@ def _train(params: Params, world: World, launch_files: LaunchFiles) -> RunResult
 
 
 @contextlib.contextmanager
-def _ray(launch: LaunchParams) -> Iterator[Any]:
-    """Ray, connected to the cluster at `launch.address` or to one of our own that ends on leaving."""
+def _ray(launch: LaunchParams, logs: Path) -> Iterator[Any]:
+    """Ray, connected to the cluster at `launch.address` or to one of our own that ends on leaving.
+
+    If an error leaves this, such as the loss of one of Ray's own servers, our own cluster's logs are kept in `logs`.
+    """
     ray = require("ray", "pipeline")
     require("ray.train", "pipeline")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -200,7 +213,7 @@ def _ray(launch: LaunchParams) -> Iterator[Any]:
                 num_cpus=launch.num_workers * launch.cpus_per_worker,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(stack.enter_context(_scratch())),
+                _temp_dir=str(stack.enter_context(_scratch(logs))),
                 **quiet,
             )
         else:
@@ -229,7 +242,7 @@ def _check_address(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
+def _scratch(logs: Path) -> Iterator[Path]:
     """A short path for Ray's sockets and logs; sweeps those of drivers that were killed."""
     base = Path("/tmp")
     for stale in base.glob(f"{SCRATCH}[0-9]*-*"):
@@ -238,6 +251,12 @@ def _scratch() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=base))
     try:
         yield path
+    except Exception as error:
+        if not isinstance(error, SrError):
+            shutil.rmtree(logs, ignore_errors=True)
+            with contextlib.suppress(OSError):  # Ray may not have come as far
+                shutil.copytree(path / "session_latest" / "logs", logs)
+        raise
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

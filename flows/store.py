@@ -77,10 +77,11 @@ def _shown(uri: str) -> str:
 def explained(uri: str) -> Iterator[None]:
     """What MLflow raises, as a TrackError in one sentence."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         shown = _shown(uri)
         first = str(error).strip().partition("\n")[0].replace(uri, shown)
         raise TrackError(f"track.uri: MLflow at {shown} refused ({first}); see that it runs, and try again") from error

@@ -193,9 +193,9 @@ def _ship_events(client: Any, uri: str, run_id: str, run_dir: Path, events: list
 def _read_cursor(path: Path, uri: str, run_id: str) -> dict[str, int] | None:
     try:
         cursor = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return cursor["shipped"] if (cursor["uri"], cursor["run_id"]) == (uri, run_id) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return cursor["shipped"] if (cursor["uri"], cursor["run_id"]) == (uri, run_id) else None
 
 
 def _ask_cursor(client: Any, run_id: str) -> dict[str, int]:
@@ -224,6 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         track = config.load(given.params, given.overrides).track
         for run_dir in given.run_dirs:
+            if not (run_dir / run.PARAMS).is_file():
+                raise SrError(f"{run_dir}: is not a run directory, expected {run.PARAMS} in it")
             run_id = ship(run_dir, track)
             print(f"{run_dir}: run {run_id}" if run_id else f"{run_dir}: nothing to ship, or being shipped by another")
     except SrError as error:

@@ -22,6 +22,8 @@ from sr_core.errors import ConfigError, listed
 from sr_core.files import digest_of
 
 ProtocolName = Literal["benchmark-y", "div2k-rgb", "whole-rgb"]
+SCALES = (2, 3, 4, 8)
+MOST_THREADS = 1024  # far more than cores crash the process
 Problems = Iterator[tuple[str, str]]  # (key within the section, what is wrong and what was expected)
 
 
@@ -41,7 +43,7 @@ class DataParams:
 
     def problems(self) -> Problems:
         """Every value out of range."""
-        if self.scale not in {2, 3, 4, 8}:
+        if self.scale not in SCALES:
             yield "scale", f"is {self.scale}, expected 2, 3, 4 or 8"
         if self.degradation not in {"bicubic", "unknown"}:
             yield "degradation", f"is {self.degradation!r}, expected bicubic or unknown"
@@ -68,7 +70,9 @@ class ModelParams:
 
     def problems(self) -> Problems:
         """Every value out of range (the table of networks checks its own names)."""
-        return iter(())
+        for key in self.options:
+            if not isinstance(key, str):
+                yield "options", f"has the key {key!r}, expected names such as num_blocks"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,10 +116,10 @@ class TrainParams:
             yield "clip_norm", f"is {self.clip_norm}, expected 0 (off) or a finite number above 0"
         if not all(0 <= beta < 1 for beta in self.adam_betas):
             yield "adam_betas", f"is {list(self.adam_betas)}, expected two numbers in 0 <= beta < 1"
-        if list(self.lr_milestones) != sorted(set(self.lr_milestones)):
-            yield "lr_milestones", f"is {list(self.lr_milestones)}, expected increasing steps"
-        if self.num_threads is not None and self.num_threads < 1:
-            yield "num_threads", f"is {self.num_threads}, expected null or 1 and more"
+        if list(self.lr_milestones) != sorted(set(self.lr_milestones)) or min(self.lr_milestones, default=1) < 1:
+            yield "lr_milestones", f"is {list(self.lr_milestones)}, expected increasing steps from 1 on"
+        if self.num_threads is not None and not 1 <= self.num_threads <= MOST_THREADS:
+            yield "num_threads", f"is {self.num_threads}, expected null, or 1 to {MOST_THREADS}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,8 +186,9 @@ class Params:
     matrix: MatrixParams = dataclasses.field(default_factory=MatrixParams)
 
     def problems(self) -> Problems:
-        """Every value out of range, outside the sections."""
-        yield from _at_least(self, seed=0)
+        """Every value out of range."""
+        if not 0 <= self.seed < 2**63:
+            yield "seed", f"is {self.seed}, expected 0 or more and below 2^63"
 
     def digest(self) -> str:
         """The sha256 in hex of `digested`."""
@@ -228,16 +233,31 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Params:
         ConfigError: the file cannot be read, or lists every key that is unknown or has a wrong value.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = _read_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a YAML file like params.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date that is none
         raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds no keys, expected sections like data:, model: and train:")
     for override in overrides:
         _apply(tree, override)
     return from_dict(tree, where=str(path))
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key stands once: PyYAML would take the last and forget the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value}: stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, _UniqueKeys)  # a SafeLoader
 
 
 def from_dict(tree: Mapping[str, Any], *, where: str = "params") -> Params:
@@ -261,8 +281,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: {section} is a value and holds no keys")
         tree = below
     try:
-        tree[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        tree[last] = _read_yaml(text)
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from None
     if isinstance(tree[last], str) and not _takes_text(names):
         # a shell user's 1e-4 has no file in which the dot could be forgotten by the next reader
@@ -293,26 +313,37 @@ def _build(kind: type, tree: Any, prefix: str, problems: list[str]) -> Any:
         problems.append(f"{prefix.rstrip('.')}: is {tree!r}, expected keys below it")
         return None
     hints = typing.get_type_hints(kind)
-    before = len(problems)
-    values = {}
+    values, wrong = {}, set()
     for key, item in tree.items():
+        before = len(problems)
         if key not in hints:
             problems.append(f"{prefix}{key}: no such key{_nearest(str(key), hints)}")
         elif dataclasses.is_dataclass(hints[key]):
             values[key] = _build(typing.cast(type, hints[key]), item, f"{prefix}{key}.", problems)
         else:
             values[key] = _check(hints[key], item, f"{prefix}{key}", problems)
-    if len(problems) > before:
-        return None
-    built = kind(**values)
+        if len(problems) > before:
+            wrong.add(key)
+    # what is right is checked for its range beside what is wrong, in whose place the default stands
+    built = kind(**{key: value for key, value in values.items() if key not in wrong})
     if hasattr(built, "problems"):
-        problems.extend(f"{prefix}{key}: {text}" for key, text in built.problems())
+        given = [(key, text) for key, text in built.problems() if key in tree and key not in wrong]
+        problems.extend(f"{prefix}{key}: {text}" for key, text in (given if wrong else built.problems()))
     return built
 
 
 def _nearest(key: str, names: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(key, list(names), n=1, cutoff=0.5)
+    elsewhere = [dotted for dotted in _dotted_keys(Params) if dotted.endswith(f".{key}")]
+    near = elsewhere or difflib.get_close_matches(key, list(names), n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(names)}"
+
+
+def _dotted_keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of params.yaml, such as train.steps."""
+    for key, hint in typing.get_type_hints(kind).items():
+        yield prefix + key
+        if dataclasses.is_dataclass(hint):
+            yield from _dotted_keys(hint, f"{prefix}{key}.")
 
 
 def _check(hint: Any, value: Any, key: str, problems: list[str]) -> Any:

@@ -73,7 +73,7 @@ def shard_directories(params: DataParams) -> dict[str, Path]:
 
 def write_index(directory: Path, index: ShardIndex) -> None:
     """Writes index.json, which makes `directory` complete."""
-    write_atomic(directory / INDEX, to_json(dataclasses.asdict(index)))
+    write_atomic(directory / INDEX, to_json({**dataclasses.asdict(index), "sha256": index.digest}))
 
 
 def load_index(directory: Path) -> ShardIndex:
@@ -87,11 +87,16 @@ def load_index(directory: Path) -> ShardIndex:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields["version"] != VERSION:
             raise ShardError(f"{path}: is of version {fields['version']}, expected {VERSION}; {_BUILD}")
+        digest = fields.pop("sha256")
+        if digest != digest_of(fields):
+            raise ShardError(f"{path}: does not match its own sha256; delete it and {_BUILD}")
         fields["files"] = {name: FileRecord(**record) for name, record in fields["files"].items()}
         return ShardIndex(**{**fields, "keys": tuple(fields["keys"])})
     except FileNotFoundError:
         raise ShardError(f"{directory}: holds no finished shards; {_BUILD}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: is damaged ({type(error).__name__}); delete it and {_BUILD}") from None
 
 

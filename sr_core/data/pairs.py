@@ -11,6 +11,7 @@ Data set: https://data.vision.ee.ethz.ch/cvl/DIV2K/
 """
 
 import dataclasses
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -87,6 +88,10 @@ def _scan(
     pairs, offenders = [], []
     for hr in files:
         try:
+            if not hr.is_file():
+                raise ImageError(f"{hr}: is not a file; take it out")
+            if hr.stem != os.fsencode(hr.stem).decode("utf-8", "replace"):
+                raise ImageError(f"{str(hr)!a}: its name is not UTF-8; rename it")
             if copies[hr.stem] > 1:
                 raise ImageError(f"{hr}: {copies[hr.stem]} images have this name; rename or remove the others")
             lr = None if lr_folder is None else lr_folder / f"{hr.stem}x{scale}.png"

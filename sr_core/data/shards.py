@@ -70,7 +70,8 @@ def build(params: DataParams, *, progress: Progress, run_tasks: RunTasks | None 
             finished |= _run(todo, run_tasks or in_processes(params.num_writers), progress)
             indexes = {each.name: _finish(each, finished) for each in plans}
         except OSError as error:
-            raise ShardError(f"{error.filename or params.root}: {error.strerror}; mend it and run again") from None
+            reason = error.strerror or str(error)
+            raise ShardError(f"{error.filename or params.root}: {reason}; mend it and run again") from None
     version = version_of(indexes)
     progress.say(_summary(plans, version))
     return version

@@ -12,6 +12,7 @@ nothing from them. The two motorcycle views are one scene, so both train.
 import dataclasses
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 from sr_core.config import DataParams
@@ -147,8 +148,9 @@ def dataset_name(params: DataParams) -> str:
     """The name of the data set's folders below raw/ and shards/."""
     if params.folder is None:
         return params.source
-    name = Path(params.folder).resolve().name
-    return f"folder-{name}" if name in {"sample", "div2k", ""} else name  # the others' names stay theirs
+    folder = Path(params.folder).resolve()
+    # two folders may have the same name; and `sample` and `div2k` are taken
+    return f"{folder.name}-{sha256_bytes(os.fsencode(folder))[:6]}"
 
 
 def materialise(params: DataParams, *, progress: Progress) -> Path:
@@ -181,8 +183,10 @@ def _div2k(raw: Path) -> Path:
 
 
 def _folder(raw: Path) -> Path:
+    if not raw.is_dir():
+        raise SourceError(f"data.folder: there is no folder {raw}, expected a folder of at least two HR images")
     empty = [split for split in SPLITS if not hr_files(raw, split)]
-    if not raw.is_dir() or (empty and is_flat(raw)):
+    if empty and is_flat(raw):
         raise SourceError(
             f"data.folder: {raw} holds {len(hr_files(raw, 'valid'))} images, expected a folder of at least two HR "
             "images (PNG, JPEG, TIFF, BMP or WebP), or one in DIV2K's layout"

@@ -116,6 +116,8 @@ def _fill(path: Path, task: ShardTask, failures: list[str]) -> None:
         count = sum(piece.num_patches for piece in task.pieces)
         # mapped, so that the kernel writes pages out while later photographs are decoded
         array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, side, side, 3))
+        with path.open("r+b") as file:  # a page that a full disk has no room for would end the process by SIGBUS
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         first = 0
         for piece in task.pieces:
             with contextlib.suppress(ImageError):

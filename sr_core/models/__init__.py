@@ -67,6 +67,9 @@ def check_trainable(params: Params) -> None:
         raise ConfigError(f"model.name: {model.name} has no parameters to train, expected one of {trainable}")
 
 
+_KINDS = {int: "a whole number", float: "a number"}
+
+
 def _config(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> Any:
     entry: ModelEntry = _look_up("model.name", name, MODELS)
     values = {**_look_up("model.preset", preset, entry.presets), **options}
@@ -74,7 +77,7 @@ def _config(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -
     for option, value in values.items():
         kind = _look_up(f"model.options.{option}", option, fields, is_key=True)
         if isinstance(value, bool) or not isinstance(value, int | float if kind is float else int) or value <= 0:
-            raise ConfigError(f"model.options.{option}: is {value!r}, expected a {kind.__name__} above 0")
+            raise ConfigError(f"model.options.{option}: is {value!r}, expected {_KINDS[kind]} above 0")
     return entry.config(scale=scale, **values)
 
 

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+CARD_VERSION = 1
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
@@ -24,4 +26,4 @@ class Card:
     valid_psnr: float | None  # mean over the images validated while training, dB, by `protocol`
     weights_sha256: str = ""  # filled in when the weights are written
     licence: str = "the photographs' licences apply: see the data set's SOURCES.md"
-    version: int = 1
+    version: int = CARD_VERSION

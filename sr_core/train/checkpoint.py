@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from sr_core import files, models
+from sr_core.config import SCALES
 from sr_core.errors import CheckpointError
 from sr_core.files import FileRecord
-from sr_core.models.card import Card
+from sr_core.models.card import CARD_VERSION, Card
 
 STATE, MANIFEST, WEIGHTS, CARD = "state.safetensors", "manifest.json", "weights.safetensors", "card.json"
 DIGEST = "sha256"  # of the rest of the manifest
@@ -147,11 +148,20 @@ def read_card(directory: Path) -> Card:
         CheckpointError: there is none, or it is not one.
     """
     try:
-        return Card(**json.loads((directory / CARD).read_text()))
-    except OSError:
-        raise CheckpointError(f"{directory / CARD}: missing; expected a model directory, as training writes") from None
+        card = Card(**json.loads((directory / CARD).read_text()))
+    except FileNotFoundError:
+        raise CheckpointError(f"{directory / CARD}: missing; expected a model directory: train first") from None
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{directory / CARD}: is not a model card ({error})") from None
+    texts = (card.model, card.preset, card.weights_sha256)
+    if (
+        card.version != CARD_VERSION
+        or card.scale not in SCALES
+        or not all(isinstance(text, str) for text in texts)
+        or not isinstance(card.options, dict)
+    ):
+        raise CheckpointError(f"{directory / CARD}: is damaged or of another version; train the model again")
+    return card
 
 
 def load_model(directory: Path) -> LoadedModel:
@@ -187,7 +197,10 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    safetensors.torch.save_file(plain, path)
+    try:
+        safetensors.torch.save_file(plain, path)
+    except safetensors.SafetensorError as error:  # what it says of a full disk
+        raise CheckpointError(f"{path.parent.parent}: cannot be written to ({error}); free space and go on") from None
 
 
 def _read_tensors(path: Path) -> dict[str, Any]:

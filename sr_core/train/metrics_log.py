@@ -4,6 +4,7 @@ A tracking server is never called from the loop (with MLflow's down, one log_met
 this file. On resume, events after the checkpoint's step are dropped, since training writes them again.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -27,14 +28,16 @@ class Event:
 
 
 def read(run_dir: Path) -> Iterator[Event]:
-    """The run's events in order; a last line that is still being written is left out."""
+    """The run's events in order; a line that is still being written, or damaged, is left out."""
     try:
-        text = (run_dir / NAME).read_text()
+        text = (run_dir / NAME).read_text(errors="replace")
     except FileNotFoundError:
         return
     for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield Event(**json.loads(line))
+        with contextlib.suppress(ValueError, TypeError):
+            event = Event(**json.loads(line))
+            if line.endswith("\n") and isinstance(event.step, int) and isinstance(event.values, dict):
+                yield event
 
 
 class MetricsLog:

@@ -127,7 +127,12 @@ def publish(params: config.Params, run_dir: Path) -> Card:
     if found.manifest is None or found.manifest.best_step is None or found.manifest.step < params.train.steps:
         step = found.manifest.step if found.manifest else 0
         raise CheckpointError(f"{run_dir}: is at step {step} of {params.train.steps}; finish it before publishing")
-    loaded = checkpoint.load_model(best_directory(run_dir, found.manifest.best_step))
+    try:
+        loaded = checkpoint.load_model(best_directory(run_dir, found.manifest.best_step))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{run_dir}: its best weights are damaged; delete this directory and train again ({error})"
+        ) from None
     # a file for each: DVC plots a list of values only if all have the same names
     curves = {
         "training.json": files.to_json(_curve(run_dir, {"loss": "train/loss", "learning_rate": "train/lr"})),

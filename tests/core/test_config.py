@@ -96,7 +96,7 @@ def test_text_that_is_no_whole_number_gets_no_advice(tmp_path, text):
         ("train: {clip_norm: .nan}", "train.clip_norm: is nan, expected 0 (off) or a finite number"),
         ("train: {adam_betas: [0.9, .nan]}", "train.adam_betas: is [0.9, nan], expected two numbers in 0 <= beta < 1"),
         ("train: {lr_milestones: [5, 5]}", "train.lr_milestones: is [5, 5], expected increasing steps"),
-        ("train: {num_threads: 0}", "train.num_threads: is 0, expected null or 1 and more"),
+        ("train: {num_threads: 0}", "train.num_threads: is 0, expected null, or 1 to 1024"),
         ("launch: {num_workers: 0}", "launch.num_workers: is 0, expected 1 or more"),
     ],
 )
@@ -219,3 +219,21 @@ def test_the_defaults_are_the_papers():
     assert (train.steps, train.batch, train.lr, train.lr_milestones) == (300_000, 16, 1e-4, (200_000,))
     assert DataParams().crop == 48
     assert math.isclose(train.lr_decay, 0.5)
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path):
+    assert "train: stands twice" in complaint(tmp_path, "train:\n  steps: 7\nseed: 1\ntrain:\n  batch: 2\n")
+
+
+def test_ranges_are_checked_beside_unknown_keys():
+    with pytest.raises(ConfigError) as caught:
+        config.from_dict({"train": {"stepz": 0, "batch": -1}, "seed": 2**70, "steps": 5})
+    assert all(
+        text in str(caught.value) for text in ("stepz: no such key", "batch: is -1", "did you mean train.steps?")
+    )
+    with pytest.raises(ConfigError, match="seed: is 1180591620717411303424, expected"):
+        config.from_dict({"seed": 2**70})
+
+
+def test_a_date_that_is_none_is_no_traceback(tmp_path):
+    assert "is not valid YAML" in complaint(tmp_path, "seed: 2024-99-99\n")

@@ -17,6 +17,7 @@ from sr_core.data.order import draw
 from sr_core.data.patches import Batch, Dataset, PatchSet, augment, batches, open_dataset
 from sr_core.data.resize import bicubic_down
 from sr_core.data.shards import build
+from sr_core.data.sources import dataset_name
 from sr_core.errors import ShardError
 from sr_core.progress import QUIET
 
@@ -50,7 +51,7 @@ def test_the_version_is_that_of_the_build(params: DataParams, dataset: Dataset) 
 
 
 def test_a_batch_holds_the_crops_that_are_drawn(params: DataParams, dataset: Dataset) -> None:
-    folder = Path(params.root) / "shards" / "photos" / f"x{SCALE}" / "train"
+    folder = Path(params.root) / "shards" / dataset_name(params) / f"x{SCALE}" / "train"
     hr, lr = (np.concatenate([np.load(file) for file in sorted((folder / t).glob("*.npy"))]) for t in ("hr", "bicubic"))
     positions = 24 - CROP + 1
     for step in range(4):
@@ -195,7 +196,7 @@ def test_what_fails_in_the_thread_is_raised_at_its_step() -> None:
 def copied(params: DataParams, root: Path) -> tuple[DataParams, Path]:
     """The parameters of a copy of the shards, and the copy."""
     shutil.copytree(Path(params.root) / "shards", root / "shards")
-    return dataclasses.replace(params, root=str(root)), root / "shards" / "photos" / f"x{SCALE}"
+    return dataclasses.replace(params, root=str(root)), root / "shards" / dataset_name(params) / f"x{SCALE}"
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
@@ -221,7 +222,7 @@ def test_lr_of_other_hr_is_refused(params: DataParams, tmp_path: Path) -> None:
     other = dataclasses.replace(params, root=str(tmp_path / "other"), patch=32)
     build(other, progress=QUIET)
     shutil.rmtree(folder / "train" / "hr")
-    shutil.copytree(tmp_path / "other" / "shards" / "photos" / "x2" / "train" / "hr", folder / "train" / "hr")
+    shutil.copytree(tmp_path / "other" / "shards" / folder.parent.name / "x2" / "train" / "hr", folder / "train" / "hr")
 
     with pytest.raises(ShardError, match="train/bicubic: does not belong to the HR shards beside it"):
         open_dataset(mine, verify=False)

@@ -18,6 +18,7 @@ from sr_core.data.index import INDEX
 from sr_core.data.pairs import ImagePair
 from sr_core.data.resize import bicubic_down
 from sr_core.data.shards import build, load_index, plan, verify
+from sr_core.data.sources import dataset_name
 from sr_core.data.writers import ShardResult, ShardTask, in_processes, note_path
 from sr_core.errors import BusyError, ImageError, ShardError
 from sr_core.files import is_alive, lock_directory
@@ -37,7 +38,7 @@ def small_shards(root: Path, folder: Path, **others: Any) -> DataParams:
 
 
 def shards_in(root: Path) -> Path:
-    return root / "shards" / "photos" / f"x{SCALE}"
+    return next((root / "shards").glob("photos-*"), root / "shards" / "absent") / f"x{SCALE}"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -366,8 +367,10 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, photos: Path) -> None:
 
 
 def test_a_second_builder_is_refused(tmp_path: Path, photos: Path) -> None:
-    with lock_directory(tmp_path / ".locks" / f"shards-photos-x{SCALE}"), pytest.raises(BusyError, match="in use"):
-        build(small_shards(tmp_path, photos), progress=QUIET)
+    params = small_shards(tmp_path, photos)
+    lock = tmp_path / ".locks" / f"shards-{dataset_name(params)}-x{SCALE}"
+    with lock_directory(lock), pytest.raises(BusyError, match="in use"):
+        build(params, progress=QUIET)
 
 
 def test_patches_hardly_larger_than_the_crop_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sr_core.__main__ import main
 from sr_core.config import ModelParams, Params, to_dict
 from sr_core.data.images import read_rgb, write_png
 from sr_core.data.shards import build
+from sr_core.data.sources import dataset_name
 from sr_core.errors import CheckpointError, ShardError
 from sr_core.evaluate.benchmark import read_report
 from sr_core.evaluate.task import evaluate_task, report_directory
@@ -58,7 +59,7 @@ def params(built: Params, tmp_path: Path) -> Params:
     """The same in a folder that this test may damage."""
     root = tmp_path / "data"
     shutil.copytree(built.data.root, root)
-    data = dataclasses.replace(built.data, root=str(root), folder=str(root / "photos"))
+    data = dataclasses.replace(built.data, root=str(root))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(to_dict(dataclasses.replace(built, data=data))))
     return dataclasses.replace(built, data=data)
 
@@ -68,7 +69,11 @@ def test_the_verb_evaluate(params: Params, tmp_path: Path, capsys: pytest.Captur
     report = read_report(report_directory(params) / "report.json")
     assert report.models == ("bicubic", "edsr")
     assert report.images == ("00",)
-    assert (report.test_set, report.scale, report.protocol.name) == ("photos validation", SCALE, "benchmark-y")
+    assert (report.test_set, report.scale, report.protocol.name) == (
+        f"{dataset_name(params.data)} validation",
+        SCALE,
+        "benchmark-y",
+    )
     said = capsys.readouterr().out
     assert f"{report.mean('edsr').psnr:.2f}" in said
     assert str(report_directory(params)) in said

@@ -110,9 +110,9 @@ def test_what_cannot_be_trained_is_said_before_any_work():
         ({"name": "esdr"}, r"model\.name: no such name 'esdr'; did you mean edsr\?"),
         ({"preset": "bseline"}, r"model\.preset: no such name 'bseline'; did you mean baseline\?"),
         ({"options": {"num_block": 3}}, r"model\.options\.num_block: no such option.*did you mean num_blocks\?"),
-        ({"options": {"num_blocks": 2.5}}, r"model\.options\.num_blocks: is 2\.5, expected a int"),
+        ({"options": {"num_blocks": 2.5}}, r"model\.options\.num_blocks: is 2\.5, expected a whole number"),
         ({"options": {"num_blocks": True}}, r"model\.options\.num_blocks: is True"),
-        ({"options": {"res_scale": -1.0}}, r"model\.options\.res_scale: is -1\.0, expected a float above 0"),
+        ({"options": {"res_scale": -1.0}}, r"model\.options\.res_scale: is -1\.0, expected a number above 0"),
     ],
 )
 def test_wrong_names_and_options_are_named(arguments, message):

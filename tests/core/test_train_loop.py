@@ -75,7 +75,7 @@ def test_events_come_when_they_should(whole):
 def test_events_after_the_checkpoint_are_written_once(job, tmp_path):
     go(*job, tmp_path, should_stop=asked_at(6))
     with (tmp_path / metrics_log.NAME).open("a") as file:
-        file.write(json.dumps({"step": 8, "time": 0.0, "values": {"valid/psnr": 1.0}}) + '\n{"step": 9, "ti')
+        file.write(json.dumps({"step": 8, "time": 0.0, "values": {"valid/psnr": 1.0}}) + '\nno event\n{"step": 9, "ti')
     go(*job, tmp_path)
     assert steps_logged(tmp_path, "valid/psnr") == [4, 8, 12]
 
