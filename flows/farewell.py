@@ -13,7 +13,8 @@ from sr_core.evaluate.task import report_directory
 from sr_core.train import checkpoint, run
 
 NEXT = """
-Next, after `source .venv/bin/activate`:
+Next:
+  the environment       source .venv/bin/activate
   your own photograph   python -m sr_core upscale photo.jpg
   curves and registry   {mlflow}
   the paper's schedule  cp profiles/div2k.yaml params.yaml   (needs DIV2K in data/raw/div2k)
