@@ -356,7 +356,9 @@ def _main(params: Params) -> int:
 def _main_of_child(launch_files: LaunchFiles) -> int:
     child.follow_launcher()
     try:
-        with console() as progress:
+        # whatever Ray prints goes where nobody looks unless this process dies: progress holds its own stream
+        quiet = (contextlib.redirect_stdout(sys.__stderr__), contextlib.redirect_stderr(sys.__stderr__))
+        with console() as progress, quiet[0], quiet[1]:
             train_on_ray(launch_files.read_params(), launch_files, progress=progress)
     except (SrError, OSError) as error:
         launch_files.write_failure("driver", explained(error))  # the launcher says it

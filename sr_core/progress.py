@@ -91,8 +91,8 @@ def lines(say: Callable[[str], None]) -> Progress:
 def console() -> Iterator[Progress]:
     """Bars where standard output is a terminal, plain lines otherwise."""
     if not sys.stdout.isatty():
-        yield lines(functools.partial(print, flush=True))
+        yield lines(functools.partial(print, flush=True, file=sys.stdout))
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with RichProgress(*columns, console=Console()) as bars:
+    with RichProgress(*columns, console=Console(file=sys.stdout)) as bars:
         yield _Bars(bars)

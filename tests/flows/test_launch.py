@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -144,29 +145,64 @@ def test_a_cluster_without_room_is_named_with_what_it_has(tmp_path):
     assert "could not start 64 workers with 2 CPU and a GPU each (the cluster has 8 CPU, 1 GPU)" in sentence
 
 
-def test_a_driver_that_dies_is_said_with_its_last_words(params, tmp_path, monkeypatch):
-    program = tmp_path / "python"
-    program.write_text("#!/bin/sh\necho out of memory >&2\nexit 3\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(launch.sys, "executable", str(program))
-    run_dir = tmp_path / "run"
-    with pytest.raises(SrError, match=r"Ray's driver ended with exit code 3; details in .*/run/ray-failure.txt$"):
-        launch.launch(params, run_dir, say=print)
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A function that puts a shell script in the driver's place; its last argument is the launch's directory."""
+
+    def make(script):
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\nfor last; do :; done\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(launch.sys, "executable", str(program))
+
+    return make
+
+
+def test_a_driver_that_always_dies_is_said_with_its_last_words(params, tmp_path, driver):
+    driver("echo once; echo out of memory >&2; exit 3")
+    run_dir, said = tmp_path / "run", []
+    with pytest.raises(SrError, match=r"ended with exit code 3; details in .*/run/ray-failure.txt; the same command"):
+        launch.launch(params, run_dir, say=said.append)
+    assert said.count("once") == 1 + params.launch.max_failures
     assert (run_dir / launch.FAILURE).read_text() == "out of memory\n"
     assert not list(run_dir.glob("launch-*"))
 
 
-def launched_by_ray(params, tmp_path, monkeypatch, **launch_params):
-    """What a real Ray says to `params`, and whether it is gone."""
+def test_a_driver_that_dies_once_is_started_again(params, tmp_path, driver):
+    result = '{"run_dir": "run", "step": 20, "best_step": 20, "best_psnr": 28.0, "stopped": false}'
+    driver(f"""
+        if [ -e $last/first ]; then test ! -e $last/progress.jsonl && echo '{result}' > $last/result.json; exit 0; fi
+        touch $last/first $last/progress.jsonl; kill -9 $$""")
+    said = []
+    assert launch.launch(params, tmp_path / "run", say=said.append).step == 20
+    assert [line.rpartition("; ")[2] for line in said] == ["starting Ray again"]
+
+
+@pytest.mark.parametrize(("error", "kept"), [(ConnectionError("Ray is gone"), ["raylet.err"]), (SrError("why"), [])])
+def test_the_logs_of_a_ray_that_was_lost_are_kept(tmp_path, error, kept):
+    def lose():
+        with launch._scratch(tmp_path / "logs") as scratch:
+            (scratch / "session_latest" / "logs").mkdir(parents=True)
+            (scratch / "session_latest" / "logs" / "raylet.err").touch()
+            paths.append(scratch)
+            raise error
+
+    paths = []
+    with pytest.raises(type(error)):
+        lose()
+    assert [path.name for path in (tmp_path / "logs").glob("*")] == kept
+    assert not paths[0].exists()
+
+
+def launched_by_ray(params, tmp_path, monkeypatch, say=print, **launch_params):
+    """How a real Ray ends with `params`; nothing of it is left."""
     monkeypatch.setenv(MARK, mark := f"{os.getpid()}-{tmp_path.name}")
     asked = dataclasses.replace(params, launch=dataclasses.replace(params.launch, **launch_params))
     run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
-    said = []
     try:
-        launch.launch(asked, run_dir, say=said.append)
+        return launch.launch(asked, run_dir, say=say)
     finally:
         assert alive(mark) == {}
-    return said
 
 
 @pytest.mark.timeout(240)
@@ -191,3 +227,20 @@ def test_a_run_directory_in_use_is_not_waited_for(params, tmp_path, monkeypatch)
     run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
     with files.lock_directory(run_dir), pytest.raises(SrError, match=f"is in use by process {os.getpid()} on host"):
         launched_by_ray(params, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_ray_that_loses_its_own_server_is_started_again_and_goes_on(params, tmp_path, monkeypatch):
+    def say(line):
+        said.append(line)
+        if line.startswith("training") and not killed:
+            killed.extend(pid for pid, command in alive(os.environ[MARK]).items() if "/raylet " in command)
+            os.kill(killed[0], signal.SIGKILL)
+
+    said, killed = [], []
+    longer = dataclasses.replace(params, train=dataclasses.replace(params.train, steps=1500))
+    result = launched_by_ray(longer, tmp_path, monkeypatch, say=say)
+    assert result.step == 1500
+    assert any(line.endswith("starting Ray again") for line in said)
+    assert list((result.run_dir / launch.LOGS).glob("raylet.*"))
