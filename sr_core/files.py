@@ -5,6 +5,7 @@ one, never a part: data goes to a temporary name on the same file system, is fsy
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import fcntl
 import glob
@@ -21,6 +22,7 @@ from typing import Any
 from sr_core.errors import BusyError
 
 CHUNK_BYTES = 1 << 20
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # fcntl.h, linux/fs.h
 LAUNCHER_PID = "SR_LAUNCHER_PID"  # the process whose death ends this one; see DirectoryLock
 
 
@@ -97,9 +99,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def commit_directory(path: Path) -> Iterator[Path]:
     """A temporary directory to fill; on leaving without an error it becomes `path` by one rename.
 
-    Whatever stood at `path` is replaced: moved aside first and deleted after. For the moment between the two renames
-    `path` is absent; a writer killed just then has its predecessor's content moved back by the next. Left-overs of
-    killed writers (`.<name>.<pid>.partial`, `.old`) are swept by the next one, so one at a time: hold a lock.
+    Whatever stood at `path` is replaced in the same moment, where the file system can exchange two names. Where it
+    cannot, the old directory is moved aside first: `path` is then absent for a moment, and what a writer killed just
+    then has moved is moved back by the next. Left-overs of killed writers (`.<name>.<pid>.partial`, `.old`) are
+    swept by the next one, so one at a time: hold a lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() and _old(path).exists():
@@ -119,6 +122,9 @@ def commit_directory(path: Path) -> Iterator[Path]:
 
 
 def _replace_directory(source: Path, target: Path) -> None:
+    if target.exists() and _exchange(source, target):
+        _fsync(target.parent)  # the old directory now has the left-over's name
+        return
     old = _old(target)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -126,6 +132,12 @@ def _replace_directory(source: Path, target: Path) -> None:
     source.replace(target)
     _fsync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Gives each the other's name in one step, by Linux's renameat2; False where that is not to be had."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE) == 0
 
 
 def _old(path: Path) -> Path:

@@ -228,3 +228,23 @@ def test_a_zombie_is_not_alive():
         time.sleep(0.01)
     assert not files.is_alive(child.pid)
     child.wait()
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_replaced_directory_is_there_at_every_moment_or_comes_back(tmp_path, monkeypatch, exchange):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    seen = []
+    monkeypatch.setattr(files, "_fsync", lambda path: seen.append((target / "weights").exists()))
+    with files.commit_directory(target) as partial:
+        (partial / "weights").write_text("new")
+    assert all(seen)
+    assert (target / "weights").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    target.rename(tmp_path / ".model.old")  # as a writer killed between the two renames leaves it
+    with pytest.raises(ValueError, match="no"), files.commit_directory(target):
+        raise ValueError("no")
+    assert (target / "weights").read_text() == "new"
