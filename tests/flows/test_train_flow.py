@@ -89,7 +89,7 @@ def test_the_whole_way_ends_with_the_scores_and_what_to_do_next(trained):
 def test_a_step_without_what_it_needs_is_one_sentence(project):
     code, _, err = project.run("flows.train", "edsr", "--only", "evaluate", "--set", "data.scale=4")
     assert code == 5
-    assert err == "data/models/edsr-x4-bicubic/card.json: missing; expected a model directory, as training writes\n"
+    assert err == "data/models/edsr-x4-bicubic/card.json: missing; expected a model directory: train first\n"
 
 
 @pytest.mark.parametrize("module", [("flows.train", "edsr"), ("flows.prepare",)])

@@ -1,5 +1,6 @@
 """Recording in DVC what a flow did outside of it."""
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from dvc_project import DvcProject
 from flows import versions
 from flows.versions import data_version, record, stages_of
 from sr_core import config
-from sr_core.data.index import ShardIndex, shard_directories, write_index
+from sr_core.data.index import ShardIndex, load_index, shard_directories, write_index
 from sr_core.errors import ConfigError, ShardError
 from sr_core.files import FileRecord
 
@@ -183,10 +184,10 @@ def test_the_data_version_is_ours_and_dvcs(project):
     assert set(after.dvc) == {"train/hr", "train/bicubic", "valid/hr", "valid/bicubic"}
     assert all(md5.endswith(".dir") for md5 in after.dvc.values())
     # what was built since is not what dvc.lock says
-    index = project.folder / "data/shards/sample/x4/train/bicubic/index.json"
-    text = index.read_text().replace('"count": 1', '"count": 2')
-    index.unlink()
-    index.write_text(text)
+    directory = project.folder / "data/shards/sample/x4/train/bicubic"
+    changed = dataclasses.replace(load_index(directory), count=2)
+    (directory / "index.json").unlink()
+    write_index(directory, changed)
     assert set(data_version(params).dvc) == {"train/hr", "valid/hr", "valid/bicubic"}
 
 
