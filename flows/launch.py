@@ -47,6 +47,8 @@ VARIABLES = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # the loop runs in a thread, whose own malloc arena would give big blocks back (sr_core/train/memory.py)
+    "MALLOC_ARENA_MAX": "1",
     "RAY_worker_niceness": "0",  # 15 by default: training would yield to anything else; torchrun does not
     # on a busy machine Ray's own processes took longer to start than it waits for them (30 s, 10 s)
     "RAY_gcs_server_port_wait_time_s": "120",
