@@ -81,12 +81,11 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _shard(arguments: argparse.Namespace) -> int:
-    from sr_core.data import shards, sources
+    from sr_core.data import shards
     from sr_core.progress import console
 
     params = _params(arguments)
     with console() as progress:
-        sources.materialise(params.data, progress=progress)
         version = shards.build(params.data, progress=progress)
         progress.say(f"data version: {version.digest}")
     return 0
