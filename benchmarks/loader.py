@@ -24,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from sr_core.config import DataParams
 from sr_core.data.patches import Batch, PatchSet, augment, open_dataset
 from sr_core.data.resize import bicubic_down
 from sr_core.data.shards import build
+from sr_core.params import DataParams
 from sr_core.progress import QUIET
 
 SCALE, CROP, BATCH = 4, 48, 16

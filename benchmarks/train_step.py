@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sr_core.config import DataParams, ModelParams, Params, TrainParams
 from sr_core.data.patches import Batch
 from sr_core.models import MODELS, build
 from sr_core.models.layers import Float32Conv2d, SubPixelConv2d
+from sr_core.params import DataParams, ModelParams, Params, TrainParams
 from sr_core.precision import resolve
 from sr_core.train.memory import keep_freed_memory
 from sr_core.train.state import fresh

@@ -11,10 +11,8 @@ import argparse
 import contextlib
 import dataclasses
 import os
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -22,38 +20,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import child
+from flows import child, cluster
 from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
 from sr_core import config, files
-from sr_core.config import LaunchParams, Params
-from sr_core.errors import ConfigError, SrError, explained
+from sr_core.errors import SrError, explained
+from sr_core.params import LaunchParams, Params
 from sr_core.progress import QUIET, Progress, console
 from sr_core.train.loop import RunResult, train
 from sr_core.world import World, open_world
 
 STOP_GRACE_S = 5.0  # for a last checkpoint; a cancelled run must be gone within 15 s
-CONNECT_TIMEOUT_S = 5.0  # to a cluster's address
 AGREE_S = 3.0  # for all ranks to say that they met an error
+# Ray Train's own that start a process each which trains nothing, and that we have no use for: our data does not come
+# from Ray, and a cluster of our own ends with its driver
+UNUSED = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
 FAILURE, LOGS = "ray-failure.txt", "ray-logs"  # in the run directory: what Ray said last
-SCRATCH = "sr-ray-"  # Ray's sockets lie below it, and a socket's path may have 107 bytes
-OBJECT_STORE_BYTES = 128 * 2**20  # only metrics pass through it
-
-# what is set already wins
-VARIABLES = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # 2 s by default, which every report waits for
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # the loop runs in a thread, whose own malloc arena would give big blocks back (sr_core/train/memory.py)
-    "MALLOC_ARENA_MAX": "1",
-    "RAY_worker_niceness": "0",  # 15 by default: training would yield to anything else; torchrun does not
-    # on a busy machine Ray's own processes took longer to start than it waits for them (30 s, 10 s)
-    "RAY_gcs_server_port_wait_time_s": "120",
-    "RAY_raylet_client_num_connect_attempts": "60",
-}
 
 
 def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) -> RunResult:
@@ -107,7 +89,7 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, *, progress: Progres
     }
     progress.start(f"starting Ray with {params.launch.num_workers} workers")
     run_dir = launch_files.directory.parent
-    with _variables(VARIABLES), _ray(params.launch, run_dir / LOGS) as ray, _shown(launch_files.progress, progress):
+    with cluster.connected(params.launch, run_dir / LOGS) as ray, _shown(launch_files.progress, progress):
         try:
             _trainer(params, settings, launch_files.directory / "ray").fit()
             failure = None
@@ -125,7 +107,13 @@ def _trainer(params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     launch = params.launch
-    return TorchTrainer(
+
+    class Trainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            made = super()._create_default_callbacks()  # type: ignore[misc]
+            return [each for each in made if type(each).__name__ not in UNUSED]
+
+    return Trainer(
         _rank,
         train_loop_config=dict(settings),
         torch_config=TorchConfig(
@@ -147,6 +135,7 @@ def _trainer(params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
 
 def _rank(settings: dict[str, Any]) -> None:
     """What each worker runs. What a restart cannot help is left in a file: Ray would restart the group for it."""
+    cluster.go_first()
     launch_files = LaunchFiles(directory=Path(settings["directory"]))
     params = config.from_dict(settings["params"])
     if settings["launcher"]["host"] == socket.gethostname():
@@ -196,82 +185,6 @@ def _train(params: Params, world: World, launch_files: LaunchFiles) -> RunResult
     if isinstance(progress, FileProgress):
         progress.flush()
     return result
-
-
-@contextlib.contextmanager
-def _ray(launch: LaunchParams, logs: Path) -> Iterator[Any]:
-    """Ray, connected to the cluster at `launch.address` or to one of our own that ends on leaving.
-
-    If an error leaves this, such as the loss of one of Ray's own servers, our own cluster's logs are kept in `logs`.
-    """
-    ray = require("ray", "pipeline")
-    require("ray.train", "pipeline")
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    with contextlib.ExitStack() as stack:
-        if launch.address == "local":
-            ray.init(
-                address="local",
-                # as many as are asked for: on a small machine the workers share what there is
-                num_cpus=launch.num_workers * launch.cpus_per_worker,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(stack.enter_context(_scratch(logs))),
-                **quiet,
-            )
-        else:
-            _check_address(launch.address)
-            ray.init(address=launch.address, **quiet)
-        stack.callback(ray.shutdown)
-        num_gpus = int(ray.cluster_resources().get("GPU", 0))
-        if launch.use_gpu and launch.address == "local" and num_gpus < launch.num_workers:
-            raise ConfigError(
-                f"launch.use_gpu: {launch.num_workers} workers need a GPU each, and Ray finds {num_gpus} here; "
-                "lower launch.num_workers, or set launch.use_gpu to false"
-            )
-        yield ray
-
-
-def _check_address(address: str) -> None:
-    """Ray itself would try for minutes, and then end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"launch.address: no Ray cluster answers at {address} ({error}), "
-            "expected local, or host:port of a running cluster"
-        ) from None
-
-
-@contextlib.contextmanager
-def _scratch(logs: Path) -> Iterator[Path]:
-    """A short path for Ray's sockets and logs; sweeps those of drivers that were killed."""
-    base = Path("/tmp")
-    for stale in base.glob(f"{SCRATCH}[0-9]*-*"):
-        if not files.is_alive(int(stale.name.split("-")[2])):
-            shutil.rmtree(stale, ignore_errors=True)
-    path = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=base))
-    try:
-        yield path
-    except Exception as error:
-        if not isinstance(error, SrError):
-            shutil.rmtree(logs, ignore_errors=True)
-            with contextlib.suppress(OSError):  # Ray may not have come as far
-                shutil.copytree(path / "session_latest" / "logs", logs)
-        raise
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from flows import running, versions
 from flows.running import flow, task
 from sr_core import config
-from sr_core.config import Params
+from sr_core.params import Params
 
 HOUR_S = 3600.0
 

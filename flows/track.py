@@ -24,6 +24,7 @@ from flows.follow import following
 from flows.store import connect, explained
 from sr_core import config, files
 from sr_core.errors import SrError
+from sr_core.params import TrackParams
 from sr_core.train import metrics_log, run
 
 RUN_TAG = "sr.run"
@@ -34,7 +35,7 @@ MOST_PER_REQUEST = 1000  # MLflow's limit
 
 @contextlib.contextmanager
 def shipping(
-    run_dir: Path, track: config.TrackParams, *, say: Callable[[str], None] = print, every_s: float = SHIP_EVERY_S
+    run_dir: Path, track: TrackParams, *, say: Callable[[str], None] = print, every_s: float = SHIP_EVERY_S
 ) -> Iterator[None]:
     """Ships what training writes to `run_dir` until the block is left, and then the rest; raises nothing itself.
 
@@ -66,7 +67,7 @@ def shipping(
         attempt(status)
 
 
-def ship(run_dir: Path, track: config.TrackParams, *, status: str | None = None) -> str | None:
+def ship(run_dir: Path, track: TrackParams, *, status: str | None = None) -> str | None:
     """Sends to MLflow what it has not yet of the run in `run_dir`; returns MLflow's run id.
 
     None, and nothing done, while training has not started there or another process is shipping it. `status` is what
@@ -108,7 +109,7 @@ def _only_shipper(run_dir: Path) -> Iterator[bool]:
 
 
 def find_or_create(
-    client: Any, track: config.TrackParams, params: config.Params, name: str, data: str, events: list[metrics_log.Event]
+    client: Any, track: TrackParams, params: config.Params, name: str, data: str, events: list[metrics_log.Event]
 ) -> str:
     """The id of the run tagged `name`, which is created if there is none; in either case with all parameters."""
     from mlflow.entities import Param

@@ -17,12 +17,12 @@ from flows.champion import RegisteredVersion
 from flows.launch import launch
 from flows.running import create_table_artifact, flow, task
 from sr_core import config
-from sr_core.config import Params
 from sr_core.data.patches import open_dataset
 from sr_core.errors import SrError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.task import evaluate_task, report_directory
 from sr_core.models import check_trainable
+from sr_core.params import Params
 from sr_core.train import checkpoint, run
 
 HOUR_S = 3600.0

@@ -24,9 +24,9 @@ from typing import Any, Literal
 import yaml
 
 from sr_core import config
-from sr_core.config import Params
 from sr_core.data import index
 from sr_core.errors import ConfigError
+from sr_core.params import Params
 
 Step = Literal["prepare", "train", "evaluate", "register"]
 _OWN = "photographs of your own (data.source: folder) are outside of dvc.yaml"

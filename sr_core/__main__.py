@@ -16,8 +16,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sr_core.config import Params, load
+from sr_core.config import load
 from sr_core.errors import SrError, explained
+from sr_core.params import Params
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 

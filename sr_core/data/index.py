@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from sr_core.config import DataParams
 from sr_core.data.pairs import SPLITS, Split
 from sr_core.data.sources import dataset_name
 from sr_core.errors import ShardError, listed
 from sr_core.files import FileRecord, digest_of, mismatch, to_json, write_atomic
+from sr_core.params import DataParams
 
 INDEX = "index.json"
 VERSION = 1  # of the format, and of what is done to pixels

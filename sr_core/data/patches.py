@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sr_core.config import DataParams
 from sr_core.data import index as indexes
 from sr_core.data.index import HR, ShardIndex
 from sr_core.data.order import draw
 from sr_core.errors import ShardError
 from sr_core.files import digest_of
+from sr_core.params import DataParams
 
 STEPS_AHEAD = 2  # batches that are made while one is trained on
 

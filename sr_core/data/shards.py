@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sr_core.config import DataParams
 from sr_core.data.grid import STORED_LIMIT, offsets, patch_side
 from sr_core.data.index import (
     HR,
@@ -31,6 +30,7 @@ from sr_core.data.sources import dataset_name, materialise
 from sr_core.data.writers import Piece, RunTasks, ShardTask, in_processes, noted, write_shard
 from sr_core.errors import ImageError, ShardError, listed
 from sr_core.files import FileRecord, digest_of, lock_directory, record_of
+from sr_core.params import DataParams
 from sr_core.progress import Progress
 
 __all__ = ["DataVersion", "RunTasks", "ShardIndex", "build", "load_index", "plan", "verify"]

@@ -15,7 +15,6 @@ import json
 import os
 from pathlib import Path
 
-from sr_core.config import DataParams
 from sr_core.data.images import read_rgb, write_png
 from sr_core.data.pairs import SPLITS, Split, hr_files, is_flat
 from sr_core.data.resize import bicubic_down
@@ -31,6 +30,7 @@ from sr_core.files import (
     to_json,
     write_atomic,
 )
+from sr_core.params import DataParams
 from sr_core.progress import Progress
 
 SAMPLE_SCALES = (2, 3, 4)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from sr_core.config import Params
 from sr_core.data import index
 from sr_core.data.patches import open_dataset
 from sr_core.data.sources import dataset_name
@@ -10,6 +9,7 @@ from sr_core.errors import CheckpointError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.metrics import PROTOCOLS
 from sr_core.evaluate.report import evaluate_to
+from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
 from sr_core.train import checkpoint, run
 from sr_core.upscale import fastest_device

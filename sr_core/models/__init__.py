@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import nn
 
-from sr_core.config import Params
 from sr_core.errors import ConfigError
 from sr_core.models.bicubic import Bicubic
 from sr_core.models.edsr import PRESETS as EDSR_PRESETS
 from sr_core.models.edsr import Edsr, EdsrConfig
+from sr_core.params import Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from sr_core import files, models
-from sr_core.config import SCALES
 from sr_core.errors import CheckpointError
 from sr_core.files import FileRecord
 from sr_core.models.card import CARD_VERSION, Card
+from sr_core.params import SCALES
 
 STATE, MANIFEST, WEIGHTS, CARD = "state.safetensors", "manifest.json", "weights.safetensors", "card.json"
 DIGEST = "sha256"  # of the rest of the manifest

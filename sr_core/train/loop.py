@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 
 from sr_core import precision
-from sr_core.config import Params
 from sr_core.data.patches import Dataset, ImageSet, batches
 from sr_core.data.sources import dataset_name
 from sr_core.errors import ConfigError, DivergedError
 from sr_core.evaluate.metrics import PROTOCOLS, psnr
 from sr_core.models.card import Card
+from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
 from sr_core.train import checkpoint, metrics_log, run
 from sr_core.train.memory import keep_freed_memory

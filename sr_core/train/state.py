@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sr_core import models
-from sr_core.config import Params
 from sr_core.errors import CheckpointError
+from sr_core.params import Params
 from sr_core.train import optim
 from sr_core.world import World
 

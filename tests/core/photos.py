@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sr_core.config import DataParams
 from sr_core.data.images import write_png
+from sr_core.params import DataParams
 
 CROP = 8  # LR pixels
 SCALE = 2

@@ -6,8 +6,8 @@ import math
 import pytest
 
 from sr_core import config
-from sr_core.config import DataParams, Params, TrainParams
 from sr_core.errors import ConfigError
+from sr_core.params import DataParams, Params, TrainParams
 
 
 def load(tmp_path, text, *overrides):
@@ -81,7 +81,7 @@ def test_text_that_is_no_whole_number_gets_no_advice(tmp_path, text):
     ("text", "said"),
     [
         ("data: {scale: 5}", "data.scale: is 5, expected 2, 3, 4 or 8"),
-        ("data: {degradation: rain}", "data.degradation: is 'rain', expected bicubic or unknown"),
+        ("data: {degradation: rain}", "data.degradation: is 'rain', expected bicubic, unknown, mild"),
         ("data: {source: folder}", "data.folder: is None, expected a path when data.source is folder"),
         ("data: {folder: /tmp}", "data.folder: is '/tmp', expected a path when data.source is folder, and null"),
         ("data: {crop: 0}", "data.crop: is 0, expected 8 or more"),

@@ -10,7 +10,6 @@ import pytest
 import torch
 from photos import CROP, SCALE, params_for, write_folder
 
-from sr_core.config import DataParams
 from sr_core.data import patches as patches_module
 from sr_core.data.images import read_rgb
 from sr_core.data.order import draw
@@ -19,6 +18,7 @@ from sr_core.data.resize import bicubic_down
 from sr_core.data.shards import build
 from sr_core.data.sources import dataset_name
 from sr_core.errors import ShardError
+from sr_core.params import DataParams
 from sr_core.progress import QUIET
 
 SIZES = [(50, 61), (48, 70), (90, 55), (49, 49)]  # the first is held out

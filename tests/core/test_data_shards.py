@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from photos import CROP, SCALE, noise, params_for, write_folder
 
-from sr_core.config import DataParams
 from sr_core.data.images import read_rgb, write_png
 from sr_core.data.index import INDEX
 from sr_core.data.pairs import ImagePair
@@ -22,6 +21,7 @@ from sr_core.data.sources import dataset_name
 from sr_core.data.writers import ShardResult, ShardTask, in_processes, note_path
 from sr_core.errors import BusyError, ImageError, ShardError
 from sr_core.files import is_alive, lock_directory
+from sr_core.params import DataParams
 from sr_core.progress import QUIET
 
 SIZES = [(50, 61), (48, 70), (90, 55), (49, 49), (64, 48), (57, 83)]  # the first is held out
@@ -246,7 +246,7 @@ def test_shards_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sr_core.config import DataParams
+from sr_core.params import DataParams
 from sr_core.data import shards, writers
 from sr_core.progress import QUIET
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from photos import noise, params_for, write_folder
 
-from sr_core.config import DataParams
 from sr_core.data import sources
 from sr_core.data.images import read_rgb, write_png
 from sr_core.data.resize import bicubic_down
 from sr_core.data.sources import SAMPLE, dataset_name, materialise
 from sr_core.errors import SourceError
+from sr_core.params import DataParams
 from sr_core.progress import QUIET
 
 

@@ -11,7 +11,6 @@ from photos import CROP, SCALE, noise, params_for, write_folder
 
 from sr_core import models
 from sr_core.__main__ import main
-from sr_core.config import ModelParams, Params, to_dict
 from sr_core.data.images import read_rgb, write_png
 from sr_core.data.shards import build
 from sr_core.data.sources import dataset_name
@@ -19,6 +18,7 @@ from sr_core.errors import CheckpointError, ShardError
 from sr_core.evaluate.benchmark import read_report
 from sr_core.evaluate.task import evaluate_task, report_directory
 from sr_core.models.card import Card
+from sr_core.params import ModelParams, Params, to_dict
 from sr_core.progress import QUIET
 from sr_core.train.checkpoint import save_model
 from sr_core.train.run import model_directory

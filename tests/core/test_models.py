@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from sr_core.config import ModelParams, Params
 from sr_core.errors import ConfigError
 from sr_core.models import MODELS, build, check_trainable
 from sr_core.models.layers import DIV2K_MEAN, Float32Conv2d, SubPixelConv2d
+from sr_core.params import ModelParams, Params
 
 COUNTS = {  # of the authors' networks, the mean shift as a buffer
     ("edsr", "baseline"): {2: 1_369_859, 3: 1_554_499, 4: 1_517_571, 8: 1_665_283},

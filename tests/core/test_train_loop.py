@@ -7,9 +7,9 @@ import pytest
 import torch
 from training import STEPS, digest, go, made, with_train
 
-from sr_core.config import TrainParams
 from sr_core.errors import BusyError, CheckpointError, ConfigError, DivergedError
 from sr_core.files import lock_directory
+from sr_core.params import TrainParams
 from sr_core.train import checkpoint, metrics_log, run, step
 from sr_core.train.optim import learning_rate
 from sr_core.train.state import fresh

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from photos import CROP, params_for, write_folder
 
-from sr_core.config import ModelParams, Params, TrainParams
 from sr_core.data.patches import Dataset, open_dataset
 from sr_core.data.shards import build
+from sr_core.params import ModelParams, Params, TrainParams
 from sr_core.progress import QUIET
 from sr_core.train import loop, run
 from sr_core.world import World

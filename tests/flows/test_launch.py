@@ -12,13 +12,13 @@ import ray.train
 from deployed import write_project
 from processes import MARK, alive
 
-from flows import launch
+from flows import cluster, launch
 from flows.launch_files import LaunchFiles
 from sr_core import config, files
-from sr_core.config import LaunchParams
 from sr_core.data import index, shards
 from sr_core.data.patches import open_dataset
 from sr_core.errors import ConfigError, ShardError, SrError
+from sr_core.params import LaunchParams
 from sr_core.progress import QUIET
 from sr_core.train import run
 
@@ -128,7 +128,7 @@ def test_workers_get_absolute_paths(tmp_path, monkeypatch):
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "auto", "127.0.0.1:many"])
 def test_an_address_where_nobody_answers_is_said_at_once(address):
     with pytest.raises(ConfigError, match=r"^launch.address: no Ray cluster answers at "):
-        launch._check_address(address.format(port=made.free_port()))
+        cluster._check_address(address.format(port=made.free_port()))
 
 
 def test_a_lost_worker_is_named_with_its_reason(tmp_path):
@@ -181,7 +181,7 @@ def test_a_driver_that_dies_once_is_started_again(params, tmp_path, driver):
 @pytest.mark.parametrize(("error", "kept"), [(ConnectionError("Ray is gone"), ["raylet.err"]), (SrError("why"), [])])
 def test_the_logs_of_a_ray_that_was_lost_are_kept(tmp_path, error, kept):
     def lose():
-        with launch._scratch(tmp_path / "logs") as scratch:
+        with cluster._scratch(tmp_path / "logs") as scratch:
             (scratch / "session_latest" / "logs").mkdir(parents=True)
             (scratch / "session_latest" / "logs" / "raylet.err").touch()
             paths.append(scratch)

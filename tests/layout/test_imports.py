@@ -11,11 +11,14 @@ CORE_MAY_IMPORT = {"numpy", "PIL", "torch", "safetensors", "yaml", "rich", "sr_c
 HEAVY = ("prefect", "ray", "mlflow", "dvc", "pandas", "matplotlib", "skimage", "sklearn", "scipy", "pyarrow", "fastapi")
 
 # each room of sr_core and the rooms it may import
-BASIS = {"errors", "files", "config", "world", "progress", "precision"}
+BASIS = {"errors", "files", "params", "config", "world", "progress", "precision"}
 ROOMS = {
     "errors": set(),
     "files": {"errors"},
-    "config": {"errors", "files"},
+    "sections": set(),
+    "degradation_params": {"sections"},
+    "params": {"files", "sections", "degradation_params"},
+    "config": {"errors", "files", "params"},
     "world": {"errors", "files"},
     "progress": {"errors"},
     "precision": {"errors"},
@@ -32,7 +35,7 @@ BESIDE = {
     "sr_core.evaluate.task": {"sr_core.train.checkpoint", "sr_core.train.run"},
 }
 TOOLS = {
-    "ray": {"flows/launch.py"},
+    "ray": {"flows/cluster.py", "flows/launch.py"},
     "mlflow": {"flows/track.py", "flows/store.py", "flows/registry.py", "serving/pyfunc.py"},
     "dvc": {"flows/versions.py"},
     "prefect": {"flows/running.py", "flows/bare_names.py"},

@@ -1,0 +1,165 @@
+"""A Ray cluster to work on: one of our own that ends on leaving, or one at an address.
+
+Ray's own processes wake some two thousand times a second, and on a machine whose cores are all training, every
+such moment stops one rank and so, at the step's all-reduce, all of them: a step took 12 % longer than under torchrun.
+So what of Ray serves no purpose here is not started, what polls does so less often, and all of it gives way to
+the ranks (benchmarks/launchers.py).
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.extras import require
+from sr_core import files
+from sr_core.errors import ConfigError, SrError
+from sr_core.params import LaunchParams
+
+CONNECT_TIMEOUT_S = 5.0  # to a cluster's address
+SCRATCH = "sr-ray-"  # Ray's sockets lie below it, and a socket's path may have 107 bytes
+LAST = 19  # the niceness that yields most
+OBJECT_STORE_BYTES = 128 * 2**20  # only metrics pass through it
+
+# what is set already wins
+VARIABLES = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # 2 s by default, which every report waits for
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # the loop runs in a thread, whose own malloc arena would give big blocks back (sr_core/train/memory.py)
+    "MALLOC_ARENA_MAX": "1",
+    # what polls or counts for a dashboard that is not there
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_event_stats": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_debug_dump_period_milliseconds": "0",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_raylet_check_gc_period_milliseconds": "5000",
+    "RAY_worker_niceness": "0",  # 15 by default: training would yield to anything else; torchrun does not
+    # on a busy machine Ray's own processes took longer to start than it waits for them (30 s, 10 s)
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_raylet_client_num_connect_attempts": "60",
+}
+
+
+@contextlib.contextmanager
+def connected(launch: LaunchParams, logs: Path) -> Iterator[Any]:
+    """Ray, connected to the cluster at `launch.address` or to one of our own that ends on leaving.
+
+    If an error leaves this, such as the loss of one of Ray's own servers, our own cluster's logs are kept in `logs`.
+    """
+    ray = require("ray", "pipeline")
+    require("ray.train", "pipeline")
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    with _variables(VARIABLES), contextlib.ExitStack() as stack:
+        if launch.address == "local":
+            # all that Ray starts inherits it: a thread that wakes does not interrupt the one that runs
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            ray.init(
+                address="local",
+                # as many as are asked for: on a small machine the workers share what there is
+                num_cpus=launch.num_workers * launch.cpus_per_worker,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(stack.enter_context(_scratch(logs))),
+                **quiet,
+            )
+            _end_monitors(ray)
+        else:
+            _check_address(launch.address)
+            ray.init(address=launch.address, **quiet)
+        stack.callback(ray.shutdown)
+        num_gpus = int(ray.cluster_resources().get("GPU", 0))
+        if launch.use_gpu and launch.address == "local" and num_gpus < launch.num_workers:
+            raise ConfigError(
+                f"launch.use_gpu: {launch.num_workers} workers need a GPU each, and Ray finds {num_gpus} here; "
+                "lower launch.num_workers, or set launch.use_gpu to false"
+            )
+        yield ray
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would try for minutes, and then end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"launch.address: no Ray cluster answers at {address} ({error}), "
+            "expected local, or host:port of a running cluster"
+        ) from None
+
+
+@contextlib.contextmanager
+def _scratch(logs: Path) -> Iterator[Path]:
+    """A short path for Ray's sockets and logs; sweeps those of drivers that were killed."""
+    base = Path("/tmp")
+    for stale in base.glob(f"{SCRATCH}[0-9]*-*"):
+        if not files.is_alive(int(stale.name.split("-")[2])):
+            shutil.rmtree(stale, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=base))
+    try:
+        yield path
+    except Exception as error:
+        if not isinstance(error, SrError):
+            shutil.rmtree(logs, ignore_errors=True)
+            with contextlib.suppress(OSError):  # Ray may not have come as far
+                shutil.copytree(path / "session_latest" / "logs", logs)
+        raise
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def go_first() -> None:
+    """Lets the calling thread, those it will start, and the collectives' run before all else of Ray on this host."""
+    with contextlib.suppress(OSError):
+        for thread in _threads(os.getpid()):
+            if int(thread.name) == threading.get_native_id() or "gloo" in (thread / "comm").read_text():
+                os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+            else:
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if os.getsid(int(process.name)) == os.getsid(0) and _can_wait((process / "cmdline").read_text()):
+                for thread in _threads(int(process.name)):
+                    os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
+
+
+def _threads(process: int) -> Iterator[Path]:
+    return Path(f"/proc/{process}/task").iterdir()
+
+
+def _can_wait(command: str) -> bool:
+    """Whether this is a process of Ray's that is no rank, nor to become one: those inherit the raylet's niceness."""
+    return (command.startswith("ray::") and not command.startswith(("ray::RayTrainWorker", "ray::IDLE"))) or (
+        "gcs_server" in command or "flows.launch" in command
+    )
+
+
+def _end_monitors(ray: Any) -> None:
+    """Ends the processes that forward logs, which nobody asks for, and that add nodes, of which there are none."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    for name in ("kill_log_monitor", "kill_monitor"):
+        end = getattr(node, name, None)  # private: another Ray may do without
+        if end is not None:
+            end(check_alive=False)
