@@ -256,12 +256,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(params: Params) -> int:
-    from sr_core.data.patches import open_dataset
     from sr_core.models import check_trainable
     from sr_core.train import run
 
     check_trainable(params)
-    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    run_dir = run.current_directory(params)
     launch(params, run_dir, say=None)
     run.publish(params, run_dir)
     print(f"finished: {run.model_directory(params)} (run {run_dir})")

@@ -17,7 +17,6 @@ from flows.champion import RegisteredVersion
 from flows.launch import launch
 from flows.running import create_table_artifact, flow, task
 from sr_core import config
-from sr_core.data.patches import open_dataset
 from sr_core.errors import SrError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.task import evaluate_task, report_directory
@@ -32,7 +31,7 @@ HOUR_S = 3600.0
 @task(name="train", **running.TASK)
 def train(params: Params) -> Path:
     """Trains with Ray, ships the curves to MLflow meanwhile, and publishes the best model; returns its directory."""
-    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    run_dir = run.current_directory(params)
     say = running.output()
     if _is_finished(params, run_dir):
         say(f"{run_dir} has all of its {params.train.steps} steps")

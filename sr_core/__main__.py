@@ -143,11 +143,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
     run_dir = arguments.run
     if run_dir is None:
-        from sr_core.data.patches import open_dataset
-        from sr_core.train.run import run_directory
+        from sr_core.train.run import current_directory
 
-        params = _params(arguments)
-        run_dir = run_directory(params, open_dataset(params.data, verify=False).digest)
+        run_dir = current_directory(_params(arguments))
     print(show(run_dir))
     return 0
 

@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from sr_core import config, files
+from sr_core.data.patches import open_dataset
 from sr_core.errors import CheckpointError, ConfigError
 from sr_core.models.card import Card
 from sr_core.train import checkpoint, metrics_log
@@ -30,6 +31,15 @@ def run_directory(params: config.Params, data_digest: str) -> Path:
     """The directory of the run that `params` on this data is."""
     digits = files.digest_of([params.digest(), data_digest])[:8]
     return Path(params.data.root) / "runs" / f"{params.task}-{digits}"
+
+
+def current_directory(params: config.Params) -> Path:
+    """The directory of the run that `params` on the shards as they stand is; reads their indexes only.
+
+    Raises:
+        ShardError: the shards are absent or do not belong together.
+    """
+    return run_directory(params, open_dataset(params.data, verify=False).digest)
 
 
 def model_directory(params: config.Params) -> Path:

@@ -16,7 +16,6 @@ from flows import cluster, launch
 from flows.launch_files import LaunchFiles
 from sr_core import config, files
 from sr_core.data import index, shards
-from sr_core.data.patches import open_dataset
 from sr_core.errors import ConfigError, ShardError, SrError
 from sr_core.params import LaunchParams
 from sr_core.progress import QUIET
@@ -40,7 +39,7 @@ def launched(params, monkeypatch):
     """The files of a launch of that job, and a function that runs a rank of its own for it, in this process."""
     monkeypatch.setattr(ray.train, "report", lambda metrics: reported.append(metrics))
     monkeypatch.setenv(files.LAUNCHER_PID, "")  # restored after the rank has set it
-    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    run_dir = run.current_directory(params)
     reported = []
     with LaunchFiles.make(run_dir) as launch_files:
         settings = {
@@ -198,7 +197,7 @@ def launched_by_ray(params, tmp_path, monkeypatch, say=print, **launch_params):
     """How a real Ray ends with `params`; nothing of it is left."""
     monkeypatch.setenv(MARK, mark := f"{os.getpid()}-{tmp_path.name}")
     asked = dataclasses.replace(params, launch=dataclasses.replace(params.launch, **launch_params))
-    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    run_dir = run.current_directory(params)
     try:
         return launch.launch(asked, run_dir, say=say)
     finally:
@@ -224,7 +223,7 @@ def test_an_error_that_all_of_rays_workers_meet_is_raised_as_what_it_is(params, 
 @pytest.mark.timeout(300)
 def test_a_run_directory_in_use_is_not_waited_for(params, tmp_path, monkeypatch):
     monkeypatch.setenv(files.LAUNCHER_PID, str(os.getppid()))  # an owner of the same launcher would be
-    run_dir = run.run_directory(params, open_dataset(params.data, verify=False).digest)
+    run_dir = run.current_directory(params)
     with files.lock_directory(run_dir), pytest.raises(SrError, match=f"is in use by process {os.getpid()} on host"):
         launched_by_ray(params, tmp_path, monkeypatch)
 
