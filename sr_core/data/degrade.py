@@ -16,8 +16,8 @@ def lr_of(pair: ImagePair, hr: NDArray[np.uint8] | None, scale: int, degradation
         ImageError: a file cannot be decoded.
         SourceError: there is no LR file, and `degradation` cannot be made here.
     """
-    if pair.lr is not None:
-        return read_rgb(pair.lr)
+    if degradation in pair.lr:
+        return read_rgb(pair.lr[degradation][0])
     if degradation != "bicubic":
         raise SourceError(f"{pair.hr}: has no LR file, and data.degradation {degradation} cannot be made here")
     return bicubic_down(read_rgb(pair.hr) if hr is None else hr, scale, border="mirror")

@@ -1,47 +1,46 @@
-"""Which HR image goes with which LR image, checked from the headers of all files before any work starts.
+"""Which HR image goes with which LR images, checked from the headers of all files before any work starts.
 
-A folder is in DIV2K's layout, or flat:
+A folder is in DIV2K's layout, as `archives.py` has it, or flat:
 
     DIV2K_train_HR/0001.png                      photographs/anything.jpg
-    DIV2K_train_LR_bicubic/X4/0001x4.png         (every 10th by name is for validation; LR is made here)
-    DIV2K_train_LR_x8/0001x8.png                 (bicubic x8 has a folder of its own)
-    DIV2K_valid_HR/0801.png, …
+    DIV2K_train_LR_bicubic/X4/0001x4.png         lr_photographs/anything.png or anythingx4.png (data.lr_folder)
+    DIV2K_valid_HR/0801.png, …                   (every data.valid_every-th by name, or those of data.valid_list)
 
-Data set: https://data.vision.ee.ethz.ch/cvl/DIV2K/
+A track is a degradation. Where there are LR files for a track, they are taken, and must be there for every image.
+Otherwise bicubic and unknown are made here, which for unknown stands for photographs other than DIV2K's. A
+second_order image is always made here; mild, difficult and wild never are.
 """
 
 import dataclasses
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from sr_core.data.images import SUFFIXES, read_size
+from sr_core.data.archives import Archive
+from sr_core.data.flat import held_out, images_in, partners, shown
+from sr_core.data.images import read_size
 from sr_core.errors import ImageError, SourceError, listed
+from sr_core.params import SHIFTED, DataParams
 
 Split: TypeAlias = Literal["train", "valid"]
 SPLITS: tuple[Split, ...] = ("train", "valid")
 
-VALID_EVERY = 10  # of a flat folder
+MOST_NAME_BYTES = 200  # of a key: names of files, of 255 bytes at most, are made of it
+
+_ALWAYS_MADE_HERE = "second_order"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImagePair:
-    """An HR image with its size in pixels, and its LR image if there is a file for it."""
+    """An HR image with its size in pixels, and its LR images: by track, in order; a track without is made here."""
 
     key: str
     hr: Path
     height: int
     width: int
-    lr: Path | None
-
-
-def hr_files(raw: Path, split: Split) -> tuple[Path, ...]:
-    """The HR images of `split` below `raw`, sorted by name; none if there are none."""
-    if not is_flat(raw):
-        return _images_in(raw / f"DIV2K_{split}_HR")
-    held_out = split == "valid"
-    return tuple(image for i, image in enumerate(_images_in(raw)) if (i % VALID_EVERY == 0) == held_out)
+    lr: Mapping[str, tuple[Path, ...]] = dataclasses.field(hash=False)
 
 
 def is_flat(raw: Path) -> bool:
@@ -49,59 +48,122 @@ def is_flat(raw: Path) -> bool:
     return not any((raw / f"DIV2K_{split}_HR").is_dir() for split in SPLITS)
 
 
-def find_pairs(raw: Path, split: Split, scale: int, degradation: str, *, crop: int) -> tuple[ImagePair, ...]:
-    """The pairs of `split` below `raw`, sorted by key; `crop` (LR pixels) must fit into the training images.
+def hr_files(params: DataParams, raw: Path) -> dict[Split, tuple[Path, ...]]:
+    """The HR images of both splits below `raw`, sorted by name; none if there are none.
 
     Raises:
-        ImageError: as `find_all_pairs`.
-        SourceError: as `find_all_pairs`.
+        SourceError: `params.valid_list` cannot be followed.
     """
-    pairs, offenders = _scan(raw, split, scale, degradation, crop=crop)
-    _refuse(raw, offenders)
-    return pairs
+    if not is_flat(raw):
+        if params.valid_list is not None:
+            raise SourceError(
+                f"data.valid_list: expected null, because {raw} is in DIV2K's layout, which is split already"
+            )
+        return {split: images_in(raw / f"DIV2K_{split}_HR") for split in SPLITS}
+    images = images_in(raw)
+    valid = held_out(params, images)
+    return {
+        "train": tuple(image for image in images if image not in valid),
+        "valid": tuple(image for image in images if image in valid),
+    }
 
 
-def find_all_pairs(raw: Path, scale: int, degradation: str, *, crop: int) -> dict[Split, tuple[ImagePair, ...]]:
-    """The pairs of both splits.
+def find_all_pairs(params: DataParams, raw: Path) -> dict[Split, tuple[ImagePair, ...]]:
+    """The pairs of both splits below `raw`, sorted by key, with the LR files of all `params.tracks`.
 
     Raises:
         ImageError: some images cannot be used; lists all of them, of both splits.
-        SourceError: there are no LR files for `degradation`, and it cannot be made here.
+        SourceError: there are no LR files for a track, and it cannot be made here; lists all such tracks.
     """
-    scans = {split: _scan(raw, split, scale, degradation, crop=crop) for split in SPLITS}
-    _refuse(raw, [offender for _, offenders in scans.values() for offender in offenders])
-    return {split: pairs for split, (pairs, _) in scans.items()}
-
-
-def _refuse(raw: Path, offenders: list[str]) -> None:
+    _check_lr_folder(params, raw)
+    tracks = _tracks_with_files(params, raw)
+    images = hr_files(params, raw)
+    both = images["train"] + images["valid"]
+    own, offenders = ({}, []) if params.lr_folder is None else partners(params, both)
+    pairs: dict[Split, tuple[ImagePair, ...]] = {}
+    for split in SPLITS:
+        crop = params.crop if split == "train" else 1
+        copies = Counter(image.stem for image in (both if is_flat(raw) else images[split]))
+        usable = []
+        for hr in images[split]:
+            try:
+                _check_name(hr, copies[hr.stem])
+                lr = {track: _lr_files(hr, raw, split, track, params.scale) for track in tracks[split]}
+                if hr in own:
+                    lr[params.degradation] = (own[hr],)
+                usable.append(_pair(hr, lr, params.scale, crop))
+            except ImageError as error:
+                offenders.append(str(error))
+        pairs[split] = tuple(sorted(usable, key=lambda pair: pair.key))
     if offenders:
         raise ImageError(f"{raw}: {len(offenders)} images cannot be used:{listed(offenders)}")
+    return pairs
 
 
-def _scan(
-    raw: Path, split: Split, scale: int, degradation: str, *, crop: int
-) -> tuple[tuple[ImagePair, ...], list[str]]:
-    """The pairs that can be used, and a line on every image that cannot."""
-    lr_folder = _lr_folder(raw, split, scale, degradation)
-    files = hr_files(raw, split)
-    copies = Counter(file.stem for file in files)
-    pairs, offenders = [], []
-    for hr in files:
-        try:
-            if not hr.is_file():
-                raise ImageError(f"{hr}: is not a file; take it out")
-            if hr.stem != os.fsencode(hr.stem).decode("utf-8", "replace"):
-                raise ImageError(f"{str(hr)!a}: its name is not UTF-8; rename it")
-            if copies[hr.stem] > 1:
-                raise ImageError(f"{hr}: {copies[hr.stem]} images have this name; rename or remove the others")
-            lr = None if lr_folder is None else lr_folder / f"{hr.stem}x{scale}.png"
-            pairs.append(_pair(hr, lr, scale, crop if split == "train" else 1))
-        except ImageError as error:
-            offenders.append(str(error))
-    return tuple(sorted(pairs, key=lambda pair: pair.key)), offenders
+def _check_lr_folder(params: DataParams, raw: Path) -> None:
+    if params.lr_folder is None:
+        return
+    if not is_flat(raw):
+        raise SourceError(
+            f"data.lr_folder: expected null, because {raw} is in DIV2K's layout, which has LR folders too"
+        )
+    if params.degradation in ("mixed", _ALWAYS_MADE_HERE):
+        raise SourceError(
+            f"data.lr_folder: holds LR images of one degradation, which data.degradation {params.degradation} is not; "
+            "name another degradation, or set data.lr_folder to null"
+        )
 
 
-def _pair(hr: Path, lr: Path | None, scale: int, crop: int) -> ImagePair:
+def _tracks_with_files(params: DataParams, raw: Path) -> dict[Split, list[str]]:
+    """By split, the tracks for which there are LR files in DIV2K's layout."""
+    tracks = [track for track in params.tracks if track != _ALWAYS_MADE_HERE and params.lr_folder is None]
+    found: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    offenders = []
+    for track in tracks:
+        folders: dict[Split, Path] = {split: raw / _archive(split, track, params.scale).folder for split in SPLITS}
+        present = [split for split in SPLITS if folders[split].is_dir()]
+        for split in present:
+            found[split].append(track)
+        official = track in SHIFTED or (track == "unknown" and params.source == "div2k")
+        # LR images of unknown origin for one split and drawn ones for the other would measure another task
+        if official or (track == "unknown" and present):
+            offenders += [f"{track}: {folders[split]} does not exist" for split in SPLITS if split not in present]
+    if offenders:
+        raise SourceError(
+            f"data.degradation: LR images are missing that cannot be made here; put them there, or use another "
+            f"degradation, such as bicubic:{listed(offenders)}"
+        )
+    return found
+
+
+def _archive(split: Split, track: str, scale: int) -> Archive:
+    """The layout of a track's files."""
+    return Archive(split=split, track=track, scale=scale, bytes=0, sha256="")
+
+
+def _lr_files(hr: Path, raw: Path, split: Split, track: str, scale: int) -> tuple[Path, ...]:
+    archive = _archive(split, track, scale)
+    files = tuple(raw / name for name in archive.files(hr.stem))
+    if track == "wild" and split == "valid" and not files[0].exists():
+        # a digit may follow
+        return next(((file,) for d in range(10) if (file := files[0].with_stem(f"{files[0].stem}{d}")).exists()), files)
+    return files
+
+
+def _check_name(hr: Path, copies: int) -> None:
+    """Refuses what is no file, and names of which no shard's name can be made."""
+    if shown(hr) != str(hr):
+        raise ImageError(f"{shown(hr)}: its name holds control characters or is not UTF-8; rename it")
+    if len(os.fsencode(hr.stem)) > MOST_NAME_BYTES:
+        raise ImageError(f"{hr}: its name is longer than {MOST_NAME_BYTES} bytes; rename it")
+    if not hr.is_file():
+        kind = "a link that leads nowhere" if hr.is_symlink() and not hr.exists() else "not a file"
+        raise ImageError(f"{hr}: is {kind}; take it out")
+    if copies > 1:
+        raise ImageError(f"{hr}: {copies} images have this name; rename or remove the others")
+
+
+def _pair(hr: Path, lr: Mapping[str, tuple[Path, ...]], scale: int, crop: int) -> ImagePair:
     height, width = read_size(hr)
     side = crop * scale
     if min(height, width) < side:
@@ -109,8 +171,8 @@ def _pair(hr: Path, lr: Path | None, scale: int, crop: int) -> ImagePair:
             f"{hr}: is {width}x{height} pixels, smaller than a crop of {crop} x {scale} = {side}: "
             "lower data.crop, or take it out"
         )
-    if lr is not None:
-        _check_lr(hr, lr, expected=(height // scale, width // scale), scale=scale)
+    for file in (file for files in lr.values() for file in files):
+        _check_lr(hr, file, expected=(height // scale, width // scale), scale=scale)
     return ImagePair(key=hr.stem, hr=hr, height=height, width=width, lr=lr)
 
 
@@ -122,26 +184,3 @@ def _check_lr(hr: Path, lr: Path, *, expected: tuple[int, int], scale: int) -> N
         raise ImageError(
             f"{lr}: is {width}x{height} pixels, expected {expected[1]}x{expected[0]}, which is {hr.name} / {scale}"
         )
-
-
-def _lr_folder(raw: Path, split: Split, scale: int, degradation: str) -> Path | None:
-    """Where the LR files of a degradation are; None: there are none, and it is made here."""
-    folder = raw / f"DIV2K_{split}_LR_{degradation}" / f"X{scale}"
-    if scale == 8 and degradation == "bicubic":
-        folder = raw / f"DIV2K_{split}_LR_x8"
-    if folder.is_dir():
-        return folder
-    if degradation != "bicubic":
-        raise SourceError(
-            f"data.degradation: {degradation} cannot be made here and {folder} does not exist: "
-            "put the LR images there, or use bicubic"
-        )
-    return None
-
-
-def _images_in(folder: Path) -> tuple[Path, ...]:
-    if not folder.is_dir():
-        return ()
-    return tuple(
-        sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-    )

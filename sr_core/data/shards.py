@@ -60,7 +60,7 @@ def build(params: DataParams, *, progress: Progress, run_tasks: RunTasks | None 
     # absolute paths: writers may run in another working folder
     params = dataclasses.replace(params, root=str(Path(params.root).resolve()))
     raw = materialise(params, progress=progress).resolve()
-    pairs = find_all_pairs(raw, params.scale, params.degradation, crop=params.crop)
+    pairs = find_all_pairs(params, raw)
     plans = plan(params, pairs, _digests(pairs, params.num_writers))
     # the lock lies outside of what it guards, which DVC hashes
     with lock_directory(Path(params.root) / ".locks" / f"shards-{dataset_name(params)}-x{params.scale}"):
@@ -109,7 +109,8 @@ def plan(
 
 
 def _piece(pair: ImagePair, params: DataParams, patch: int, digests: Mapping[Path, str]) -> Piece:
-    piece = Piece(pair=pair, hr_sha256=digests[pair.hr], lr_sha256=None if pair.lr is None else digests[pair.lr])
+    lr = pair.lr.get(params.degradation)
+    piece = Piece(pair=pair, hr_sha256=digests[pair.hr], lr_sha256=None if lr is None else digests[lr[0]])
     if not patch:
         return piece
     tops, lefts = (
@@ -167,7 +168,8 @@ def _track_plan(
 
 
 def _digests(pairs: Mapping[Split, Sequence[ImagePair]], num_threads: int) -> dict[Path, str]:
-    files = [file for split in pairs.values() for pair in split for file in (pair.hr, pair.lr) if file is not None]
+    every = [pair for split in pairs.values() for pair in split]
+    files = [file for pair in every for file in (pair.hr, *(file for lr in pair.lr.values() for file in lr))]
     with ThreadPoolExecutor(num_threads) as pool:
         return dict(zip(files, (record.sha256 for record in pool.map(record_of, files)), strict=True))
 

@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 
 from sr_core.data.images import read_rgb, write_png
-from sr_core.data.pairs import SPLITS, Split, hr_files, is_flat
+from sr_core.data.pairs import Split, hr_files, is_flat
 from sr_core.data.resize import bicubic_down
 from sr_core.errors import SourceError, listed
 from sr_core.files import (
@@ -164,7 +164,7 @@ def materialise(params: DataParams, *, progress: Progress) -> Path:
     if params.source == "div2k":
         return _div2k(Path(params.root) / "raw" / "div2k")
     assert params.folder is not None
-    return _folder(Path(params.folder))
+    return _folder(params, Path(params.folder))
 
 
 def _div2k(raw: Path) -> Path:
@@ -182,15 +182,20 @@ def _div2k(raw: Path) -> Path:
     return raw
 
 
-def _folder(raw: Path) -> Path:
+def _folder(params: DataParams, raw: Path) -> Path:
     if not raw.is_dir():
         raise SourceError(f"data.folder: there is no folder {raw}, expected a folder of at least two HR images")
-    empty = [split for split in SPLITS if not hr_files(raw, split)]
-    if empty and is_flat(raw):
+    images = hr_files(params, raw)
+    count = sum(map(len, images.values()))
+    empty = [split for split in images if not images[split]]
+    if empty and count < 2 and is_flat(raw):
         raise SourceError(
-            f"data.folder: {raw} holds {len(hr_files(raw, 'valid'))} images, expected a folder of at least two HR "
-            "images (PNG, JPEG, TIFF, BMP or WebP), or one in DIV2K's layout"
+            f"data.folder: {raw} holds {count} images, expected a folder of at least two HR images (PNG, JPEG, TIFF, "
+            "BMP or WebP), or one in DIV2K's layout"
         )
+    if empty and params.valid_list is not None:
+        named = "all images" if empty == ["train"] else "no image"
+        raise SourceError(f"data.valid_list: {params.valid_list} names {named} of {raw}, expected some of them")
     if empty:
         raise SourceError(f"data.folder: {raw}/DIV2K_{empty[0]}_HR holds no images; both splits of DIV2K need some")
     return raw

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from sr_core.data.degrade import lr_of
 from sr_core.data.images import write_png
-from sr_core.data.pairs import find_all_pairs, find_pairs
+from sr_core.data.pairs import ImagePair, Split, find_all_pairs
 from sr_core.data.resize import bicubic_down
 from sr_core.data.shards import build
 from sr_core.errors import ImageError, SourceError, SrError
@@ -27,41 +28,45 @@ def div2k_layout(raw: Path, *, track: str | None = "bicubic", num_train: int = 3
     return raw
 
 
+def pairs_of(raw: Path, **others: Any) -> dict[Split, tuple[ImagePair, ...]]:
+    return find_all_pairs(params_for(raw.parent, raw, **others), raw)
+
+
 def test_div2k_layout(tmp_path: Path) -> None:
     raw = div2k_layout(tmp_path)
-    pairs = find_all_pairs(raw, 2, "bicubic", crop=CROP)
+    pairs = pairs_of(raw)
 
     assert [pair.key for pair in pairs["train"]] == ["0001", "0002", "0003"]
     assert [pair.key for pair in pairs["valid"]] == ["0801"]
     first = pairs["train"][0]
-    assert (first.hr, first.lr) == (raw / "DIV2K_train_HR/0001.png", raw / "DIV2K_train_LR_bicubic/X2/0001x2.png")
+    assert first.hr == raw / "DIV2K_train_HR/0001.png"
+    assert first.lr == {"bicubic": (raw / "DIV2K_train_LR_bicubic/X2/0001x2.png",)}
     assert (first.height, first.width) == (36, 41)
-    assert find_pairs(raw, "train", 2, "bicubic", crop=CROP) == pairs["train"]
 
 
 def test_bicubic_x8_has_a_folder_of_its_own(tmp_path: Path) -> None:
     write_png(tmp_path / "DIV2K_train_HR/0001.png", noise(64, 64))
     write_png(tmp_path / "DIV2K_train_LR_x8/0001x8.png", noise(8, 8))
 
-    (pair,) = find_pairs(tmp_path, "train", 8, "bicubic", crop=8)
-    assert pair.lr == tmp_path / "DIV2K_train_LR_x8/0001x8.png"
+    (pair,) = pairs_of(tmp_path, scale=8)["train"]
+    assert pair.lr == {"bicubic": (tmp_path / "DIV2K_train_LR_x8/0001x8.png",)}
 
 
 def test_every_tenth_of_a_flat_folder_is_held_out(tmp_path: Path) -> None:
     write_folder(tmp_path, [(16, 16)] * 12)
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / ".hidden.png").write_text("no image")
-    pairs = find_all_pairs(tmp_path, SCALE, "bicubic", crop=CROP)
+    pairs = pairs_of(tmp_path)
 
     assert [pair.key for pair in pairs["valid"]] == ["00", "10"]
     assert [pair.key for pair in pairs["train"]] == [f"{i:02}" for i in (*range(1, 10), 11)]
-    assert {pair.lr for pair in pairs["train"]} == {None}
+    assert all(pair.lr == {} for pair in pairs["train"])
 
 
 def test_lr_is_the_file_where_there_is_one_and_made_here_otherwise(tmp_path: Path) -> None:
     hr = noise(36, 41, seed=1)
-    (with_file, *_) = find_pairs(div2k_layout(tmp_path / "a"), "train", 2, "bicubic", crop=CROP)
-    (without, *_) = find_pairs(div2k_layout(tmp_path / "b", track=None), "train", 2, "bicubic", crop=CROP)
+    (with_file, *_) = pairs_of(div2k_layout(tmp_path / "a"))["train"]
+    (without, *_) = pairs_of(div2k_layout(tmp_path / "b", track=None))["train"]
 
     np.testing.assert_array_equal(lr_of(with_file, hr, 2, "bicubic"), noise(18, 20, seed=1))
     np.testing.assert_array_equal(lr_of(without, hr, 2, "bicubic"), bicubic_down(hr, 2))
@@ -70,12 +75,13 @@ def test_lr_is_the_file_where_there_is_one_and_made_here_otherwise(tmp_path: Pat
 
 def test_what_cannot_be_made_here_needs_files(tmp_path: Path) -> None:
     raw = div2k_layout(tmp_path)
-    (pair, *_) = find_pairs(raw, "train", 4, "bicubic", crop=CROP)
+    mixed = {"mild": 1.0, "wild": 2.0}
 
-    with pytest.raises(SourceError, match=r"data\.degradation: unknown .*DIV2K_train_LR_unknown/X2 does not exist"):
-        find_pairs(raw, "train", 2, "unknown", crop=CROP)
-    with pytest.raises(SourceError, match=r"0001\.png: has no LR file"):
-        lr_of(pair, None, 4, "unknown")
+    with pytest.raises(SourceError) as caught:
+        pairs_of(raw, scale=4, degradation="mixed", mixed=mixed)
+    message = str(caught.value)
+    assert message.count("\n") == 4
+    assert all(f"{t}: {raw}/DIV2K_{s}_LR_{t} does not exist" in message for t in mixed for s in ("train", "valid"))
 
 
 def truncated(path: Path) -> None:
@@ -158,4 +164,4 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     shutil.copy(folder / "01.png", folder / "01.PNG")
 
     with pytest.raises(SrError, match=r"01\.PNG: 2 images have this name"):
-        find_pairs(folder, "train", SCALE, "bicubic", crop=CROP)
+        pairs_of(folder)

@@ -144,7 +144,7 @@ def test_the_plan_is_a_function_of_its_arguments(tmp_path: Path) -> None:
 
     def pairs(numbers: range) -> list[ImagePair]:
         paths = [Path(f"/nowhere/{i:02}.png") for i in numbers]
-        return [ImagePair(key=path.stem, hr=path, height=60, width=70, lr=None) for path in paths]
+        return [ImagePair(key=path.stem, hr=path, height=60, width=70, lr={}) for path in paths]
 
     arguments = {"train": pairs(range(1, 4)), "valid": pairs(range(1))}
     digests = {pair.hr: f"digest of {pair.key}" for split in arguments.values() for pair in split}
