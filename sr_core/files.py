@@ -88,11 +88,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
-        _fsync(temporary)
-        temporary.replace(path)
-        _fsync(path.parent)
+        commit_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def commit_file(temporary: Path, path: Path) -> None:
+    """Gives the finished file `temporary` its name `path` in the same folder, by one rename."""
+    _fsync(temporary)
+    temporary.replace(path)
+    _fsync(path.parent)
 
 
 @contextlib.contextmanager
@@ -189,6 +194,19 @@ def lock_directory(
         launcher = int(os.environ.get(LAUNCHER_PID, os.getpid()))
         json.dump({"host": socket.gethostname(), "pid": os.getpid(), "launcher": launcher}, file)
         file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def wait_for_lock(path: Path, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
+    """Holds the lock file `path`, however long another has it: `sleep` is called between looks, and may raise.
+
+    The kernel drops the lock when its owner dies. The file stays: removing it would give two owners a lock each.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        while not _try_lock(file.fileno()):
+            sleep(0.1)
         yield
 
 

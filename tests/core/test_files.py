@@ -248,3 +248,34 @@ def test_a_replaced_directory_is_there_at_every_moment_or_comes_back(tmp_path, m
     with pytest.raises(ValueError, match="no"), files.commit_directory(target):
         raise ValueError("no")
     assert (target / "weights").read_text() == "new"
+
+
+WAIT = """
+from sr_core.files import wait_for_lock
+with wait_for_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_that_is_waited_for_comes_when_its_owner_dies(tmp_path):
+    path = tmp_path / "locks" / "a.zip"
+    with python(WAIT, path) as owner:
+        waited = []
+
+        def sleep(seconds):
+            waited.append(seconds)
+            if len(waited) == 3:
+                owner.kill()
+                owner.wait()
+
+        with files.wait_for_lock(path, sleep=sleep):
+            assert len(waited) >= 3
+    assert path.exists(), "a lock file that is removed gives two owners a lock each"
+
+
+def test_a_committed_file_has_one_name(tmp_path):
+    (tmp_path / "a.part").write_bytes(b"new")
+    (tmp_path / "a").write_bytes(b"old")
+    files.commit_file(tmp_path / "a.part", tmp_path / "a")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"new")]

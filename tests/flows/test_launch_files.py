@@ -20,7 +20,7 @@ class Seen:
     def __init__(self):
         self.calls = []
 
-    def start(self, label, total=None):
+    def start(self, label, total=None, *, unit="things"):
         self.calls.append(("start", label, total))
 
     def advance(self, amount=1):
