@@ -5,6 +5,7 @@ several things are wrong at once, all of them are listed. `python -m sr_core` pr
 with `exit_code`, never a traceback.
 """
 
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -67,6 +68,15 @@ def explained(error: SrError | OSError) -> SrError:
     if isinstance(error, SrError):
         return error
     return SrError(f"{error.filename or 'system'}: {error.strerror or error}")
+
+
+def shown(name: object) -> str:
+    """The name of a file as one line of text: quoted and escaped if it holds control characters or is not UTF-8."""
+    text = str(name)
+    return ascii(text) if any(unicodedata.category(letter) in _NOT_TEXT for letter in text) else text
+
+
+_NOT_TEXT = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates, separators of lines and paragraphs
 
 
 def listed(offenders: Sequence[str], *, most: int = 50) -> str:
