@@ -89,6 +89,14 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """What is left of `image` (H, W, 3) after JPEG, with half as many colours as pixels along each side."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")
+    with Image.open(buffer, formats=("JPEG",)) as decoded:
+        return np.asarray(decoded)
+
+
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """The image at `path`, its pixels not yet decoded; whatever Pillow meets becomes an ImageError."""
@@ -205,7 +213,7 @@ def _orientation(path: Path, image: Image.Image) -> int:
     ):
         return 1
     found = image.getexif().get(_EXIF_ORIENTATION, 1)
-    return found if isinstance(found, int) else 1
+    return found if found in _TURNS else 1
 
 
 def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
