@@ -19,7 +19,6 @@ from typing import Any
 from flows.extras import require
 from sr_core import files
 from sr_core.errors import ConfigError, SrError
-from sr_core.params import LaunchParams
 
 CONNECT_TIMEOUT_S = 5.0  # to a cluster's address
 SCRATCH = "sr-ray-"  # Ray's sockets lie below it, and a socket's path may have 107 bytes
@@ -52,22 +51,22 @@ VARIABLES = {
 
 
 @contextlib.contextmanager
-def connected(launch: LaunchParams, logs: Path) -> Iterator[Any]:
-    """Ray, connected to the cluster at `launch.address` or to one of our own that ends on leaving.
+def connected(address: str, logs: Path, *, num_cpus: int) -> Iterator[Any]:
+    """Ray, connected to the cluster at `address`, or if it is `local`, to one of our own that ends on leaving.
+
+    Our own has `num_cpus` cores to give away, whatever the machine has.
 
     If an error leaves this, such as the loss of one of Ray's own servers, our own cluster's logs are kept in `logs`.
     """
     ray = require("ray", "pipeline")
-    require("ray.train", "pipeline")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     with _variables(VARIABLES), contextlib.ExitStack() as stack:
-        if launch.address == "local":
+        if address == "local":
             # all that Ray starts inherits it: a thread that wakes does not interrupt the one that runs
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
             ray.init(
                 address="local",
-                # as many as are asked for: on a small machine the workers share what there is
-                num_cpus=launch.num_workers * launch.cpus_per_worker,
+                num_cpus=num_cpus,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=str(stack.enter_context(_scratch(logs))),
@@ -75,15 +74,9 @@ def connected(launch: LaunchParams, logs: Path) -> Iterator[Any]:
             )
             _end_monitors(ray)
         else:
-            _check_address(launch.address)
-            ray.init(address=launch.address, **quiet)
+            _check_address(address)
+            ray.init(address=address, **quiet)
         stack.callback(ray.shutdown)
-        num_gpus = int(ray.cluster_resources().get("GPU", 0))
-        if launch.use_gpu and launch.address == "local" and num_gpus < launch.num_workers:
-            raise ConfigError(
-                f"launch.use_gpu: {launch.num_workers} workers need a GPU each, and Ray finds {num_gpus} here; "
-                "lower launch.num_workers, or set launch.use_gpu to false"
-            )
         yield ray
 
 
@@ -130,15 +123,18 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def go_first() -> None:
-    """Lets the calling thread, those it will start, and the collectives' run before all else of Ray on this host."""
+def go_first(*, own: bool) -> None:
+    """Lets the calling thread, those it will start, and the collectives' run before the rest of this process.
+
+    If the cluster is one of our own, they run before all else of Ray on this host as well.
+    """
     with contextlib.suppress(OSError):
         for thread in _threads(os.getpid()):
             if int(thread.name) == threading.get_native_id() or "gloo" in (thread / "comm").read_text():
                 os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
             else:
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*") if own else ():
         with contextlib.suppress(OSError):  # it has ended, or is another user's
             if os.getsid(int(process.name)) == os.getsid(0) and _can_wait((process / "cmdline").read_text()):
                 for thread in _threads(int(process.name)):
@@ -151,9 +147,8 @@ def _threads(process: int) -> Iterator[Path]:
 
 def _can_wait(command: str) -> bool:
     """Whether this is a process of Ray's that is no rank, nor to become one: those inherit the raylet's niceness."""
-    return (command.startswith("ray::") and not command.startswith(("ray::RayTrainWorker", "ray::IDLE"))) or (
-        "gcs_server" in command or "flows.launch" in command
-    )
+    waits = command.startswith("ray::") or "flows.launch" in command or "/ray/" in command  # its servers
+    return waits and not any(name in command for name in ("ray::RayTrainWorker", "ray::IDLE", "raylet/raylet"))
 
 
 def _end_monitors(ray: Any) -> None:

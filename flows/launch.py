@@ -4,7 +4,7 @@
 
 Ray places the workers, opens their process group and restarts them when one is lost; it gets metrics, never our
 checkpoints: a new group goes on from the run directory, as any relaunch does (docs/architecture.md, decision 4). The
-driver is a child process of whoever calls `launch`, since Ray takes over signal handlers; see flows/child.py.
+driver is a child process of whoever calls `launch`; see flows/driver.py.
 """
 
 import argparse
@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import child, cluster
+from flows import cluster
+from flows.driver import FAILURE, LOGS, drive, main_of_child
 from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
 from sr_core import config, files
-from sr_core.errors import SrError, explained
+from sr_core.errors import ConfigError, SrError, explained
 from sr_core.params import LaunchParams, Params
-from sr_core.progress import QUIET, Progress, console
+from sr_core.progress import QUIET, Progress
 from sr_core.train.loop import RunResult, train
 from sr_core.world import World, open_world
 
@@ -35,7 +36,6 @@ AGREE_S = 3.0  # for all ranks to say that they met an error
 # Ray Train's own that start a process each which trains nothing, and that we have no use for: our data does not come
 # from Ray, and a cluster of our own ends with its driver
 UNUSED = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
-FAILURE, LOGS = "ray-failure.txt", "ray-logs"  # in the run directory: what Ray said last
 
 
 def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) -> RunResult:
@@ -49,33 +49,19 @@ def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) 
     """
     require("ray", "pipeline")
     with LaunchFiles.make(run_dir) as launch_files:
-        launch_files.write_params(params)
-        for restarts_left in range(params.launch.max_failures, -1, -1):
-            code = _run_driver(launch_files, say)
-            if (result := launch_files.read_result()) is not None:
-                return result
-            details = run_dir / FAILURE
-            files.write_atomic(details, launch_files.stderr.read_bytes())
-            lost = f"training in {run_dir}: Ray's driver ended with exit code {code}; details in {details}"
-            if restarts_left:
-                (say or print)(f"{lost}; starting Ray again")
-    raise SrError(f"{lost}; the same command goes on from the last checkpoint")
+        values = drive(
+            "flows.launch",
+            params,
+            launch_files,
+            what=f"training in {run_dir}",
+            goes_on="from the last checkpoint",
+            say=say,
+            stop_grace_s=STOP_GRACE_S,
+        )
+    return RunResult(**{**values, "run_dir": Path(values["run_dir"])})
 
 
-def _run_driver(launch_files: LaunchFiles, say: Callable[[str], None] | None) -> int:
-    """The exit code of the child process that drives Ray."""
-    launch_files.progress.unlink(missing_ok=True)  # of a driver before this one, and shown by it
-    return child.run(
-        [sys.executable, "-m", "flows.launch", "--child", str(launch_files.directory)],
-        say=say,
-        errors=launch_files.stderr,
-        ask_to_stop=launch_files.stop.touch,
-        has_stopped=launch_files.has_result,
-        stop_grace_s=STOP_GRACE_S,
-    )
-
-
-def train_on_ray(params: Params, launch_files: LaunchFiles, *, progress: Progress) -> RunResult:
+def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) -> None:
     """Trains in the run directory of `launch_files` with Ray as driven by this process.
 
     Raises:
@@ -87,19 +73,29 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, *, progress: Progres
         "directory": str(launch_files.directory),
         "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
     }
-    progress.start(f"starting Ray with {params.launch.num_workers} workers")
-    run_dir = launch_files.directory.parent
-    with cluster.connected(params.launch, run_dir / LOGS) as ray, _shown(launch_files.progress, progress):
-        try:
-            _trainer(params, settings, launch_files.directory / "ray").fit()
-            failure = None
-        except ray.train.TrainingFailedError as error:
-            failure = error
+    require("ray.train", "pipeline")
+    asked, run_dir = params.launch, launch_files.directory.parent
+    progress.start(f"starting Ray with {asked.num_workers} workers")
+    num_cpus = asked.num_workers * asked.cpus_per_worker  # on a small machine the workers share what there is
+    with cluster.connected(asked.address, run_dir / LOGS, num_cpus=num_cpus) as ray:
+        _check_gpus(asked, int(ray.cluster_resources().get("GPU", 0)))
+        with _shown(launch_files.progress, progress):
+            try:
+                _trainer(params, settings, launch_files.directory / "ray").fit()
+                failure = None
+            except ray.train.TrainingFailedError as error:
+                failure = error
         room = ray.cluster_resources()
-    result = launch_files.read_result()
-    if failure is not None or result is None:
+    if launch_files.read_result() is None or failure is not None:
         raise SrError(_sentence(failure, params.launch, room, run_dir))
-    return result
+
+
+def _check_gpus(asked: LaunchParams, num_gpus: int) -> None:
+    if asked.use_gpu and asked.address == "local" and num_gpus < asked.num_workers:
+        raise ConfigError(
+            f"launch.use_gpu: {asked.num_workers} workers need a GPU each, and Ray finds {num_gpus} here; "
+            "lower launch.num_workers, or set launch.use_gpu to false"
+        )
 
 
 def _trainer(params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
@@ -135,9 +131,9 @@ def _trainer(params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
 
 def _rank(settings: dict[str, Any]) -> None:
     """What each worker runs. What a restart cannot help is left in a file: Ray would restart the group for it."""
-    cluster.go_first()
     launch_files = LaunchFiles(directory=Path(settings["directory"]))
     params = config.from_dict(settings["params"])
+    cluster.go_first(own=params.launch.address == "local")
     if settings["launcher"]["host"] == socket.gethostname():
         os.environ[files.LAUNCHER_PID] = settings["launcher"]["pid"]
     with open_world(timeout_s=params.train.collective_timeout_s, use_gpu=params.launch.use_gpu) as world:
@@ -151,7 +147,7 @@ def _rank(settings: dict[str, Any]) -> None:
                 raise  # the others wait in a collective: Ray ends them, and the next group returns above
             return
         if world.is_first:
-            launch_files.write_result(result)
+            launch_files.write_result({**dataclasses.asdict(result), "run_dir": str(result.run_dir)})
 
 
 def _all_failed(launch_files: LaunchFiles, world: World) -> bool:
@@ -208,9 +204,9 @@ def _shown(path: Path, progress: Progress) -> Iterator[None]:
 
 def _with_absolute_paths(params: Params) -> Params:
     """A worker may have another working directory."""
-    folder = params.data.folder and str(Path(params.data.folder).resolve())
-    data = dataclasses.replace(params.data, root=str(Path(params.data.root).resolve()), folder=folder)
-    return dataclasses.replace(params, data=data)
+    paths = {name: getattr(params.data, name) for name in ("root", "folder", "lr_folder", "valid_list", "archives")}
+    absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
+    return dataclasses.replace(params, data=dataclasses.replace(params.data, **absolute))
 
 
 def _sentence(failure: Exception | None, launch: LaunchParams, room: Mapping[str, float], run_dir: Path) -> str:
@@ -244,7 +240,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.child:
-        return _main_of_child(LaunchFiles(directory=arguments.child))
+        launch_files = LaunchFiles(directory=arguments.child)
+        return main_of_child(launch_files, lambda params, progress: train_on_ray(params, launch_files, progress))
     try:
         return _main(config.load(arguments.params, arguments.set))
     except (SrError, OSError) as error:
@@ -264,19 +261,6 @@ def _main(params: Params) -> int:
     launch(params, run_dir, say=None)
     run.publish(params, run_dir)
     print(f"finished: {run.model_directory(params)} (run {run_dir})")
-    return 0
-
-
-def _main_of_child(launch_files: LaunchFiles) -> int:
-    child.follow_launcher()
-    try:
-        # whatever Ray prints goes where nobody looks unless this process dies: progress holds its own stream
-        quiet = (contextlib.redirect_stdout(sys.__stderr__), contextlib.redirect_stderr(sys.__stderr__))
-        with console() as progress, quiet[0], quiet[1]:
-            train_on_ray(launch_files.read_params(), launch_files, progress=progress)
-    except (SrError, OSError) as error:
-        launch_files.write_failure("driver", explained(error))  # the launcher says it
-        return explained(error).exit_code
     return 0
 
 

@@ -1,9 +1,11 @@
-"""What the flow, Ray's driver and the ranks tell each other, as files in data/runs/<run>/launch-<pid>-<host>/.
+"""What the flow, Ray's driver and the ranks tell each other, as files in <where the work is>/launch-<pid>-<host>/.
+
+For training, the work is in data/runs/<run>; shards are built without ranks, and with fewer of these files.
 
     params.json            flow to driver: the resolved parameters
     progress.jsonl         rank 0 to driver: what a person should see
     stop                   flow to ranks: end at the next step, with a checkpoint
-    result.json            rank 0 to flow: how training ended
+    result.json            rank 0 or the driver to flow: how the work ended
     errors.txt             what the driver writes to standard error
     failure-<who>.json     a rank or the driver to flow: an error meant for the user
     verified               rank 0 to later ranks: the shards were read through; this is a group that was restarted
@@ -19,14 +21,13 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sr_core import config, errors, files
 from sr_core.errors import SrError
-from sr_core.progress import Progress
-from sr_core.train.loop import RunResult
+from sr_core.progress import Progress, Unit
 
 FLUSH_EVERY_S = 0.2  # rank 0 writes progress at most this often: a step may take milliseconds
 
@@ -39,15 +40,15 @@ class LaunchFiles:
 
     @classmethod
     @contextlib.contextmanager
-    def make(cls, run_dir: Path) -> Iterator["LaunchFiles"]:
+    def make(cls, parent: Path) -> Iterator["LaunchFiles"]:
         """A fresh directory for this process's launch, deleted on leaving; sweeps those of dead processes."""
         host = socket.gethostname()
-        for stale in run_dir.glob("launch-*"):
+        for stale in parent.glob("launch-*"):
             _, pid, owner = stale.name.split("-", 2)
             # one with our own process id is of an earlier life: a container starts with the same ids again
             if owner == host and (int(pid) == os.getpid() or not files.is_alive(int(pid))):
                 shutil.rmtree(stale, ignore_errors=True)
-        directory = run_dir.resolve() / f"launch-{os.getpid()}-{host}"
+        directory = parent.resolve() / f"launch-{os.getpid()}-{host}"
         directory.mkdir(parents=True)
         try:
             yield cls(directory=directory)
@@ -82,21 +83,20 @@ class LaunchFiles:
         """The parameters that the flow has resolved."""
         return config.from_dict(json.loads((self.directory / "params.json").read_text()))
 
-    def write_result(self, result: RunResult) -> None:
-        """Leaves what `read_result` returns."""
-        values = {**dataclasses.asdict(result), "run_dir": str(result.run_dir)}
-        files.write_atomic(self._result, files.to_json(values))
+    def write_result(self, values: Mapping[str, Any]) -> None:
+        """Leaves what `read_result` returns: plain values."""
+        files.write_atomic(self._result, files.to_json(dict(values)))
 
     def has_result(self) -> bool:
-        """Whether training has ended, and all that it wrote is written."""
+        """Whether the work has ended, and all that it wrote is written."""
         return self._result.exists()
 
     @property
     def _result(self) -> Path:
         return self.directory / "result.json"
 
-    def read_result(self) -> RunResult | None:
-        """How training ended, or None if it did not.
+    def read_result(self) -> dict[str, Any] | None:
+        """How the work ended, or None if it did not.
 
         Raises:
             SrError: of the kind and with the sentence that a rank or the driver has left.
@@ -107,7 +107,7 @@ class LaunchFiles:
         if not self.has_result():
             return None
         values: dict[str, Any] = json.loads(self._result.read_text())
-        return RunResult(**{**values, "run_dir": Path(values["run_dir"])})
+        return values
 
     def write_failure(self, who: str, error: SrError) -> None:
         """Leaves an error to be raised by `read_result`."""
@@ -126,9 +126,9 @@ class FileProgress:
     def __init__(self, path: Path) -> None:
         self._path, self._pending, self._flushed_s = path, 0, 0.0
 
-    def start(self, label: str, total: int | None = None) -> None:
+    def start(self, label: str, total: int | None = None, *, unit: Unit = "things") -> None:
         """As Progress."""
-        self._write(start=label, total=total)
+        self._write(start=label, total=total, unit=unit)
 
     def advance(self, amount: int = 1) -> None:
         """As Progress."""
@@ -174,8 +174,8 @@ class Replay:
 
     def _show(self, event: dict[str, Any]) -> None:
         match event:
-            case {"start": label, "total": total}:
-                self._progress.start(label, total)
+            case {"start": label, "total": total, "unit": unit}:
+                self._progress.start(label, total, unit=unit)
             case {"advance": amount}:
                 self._progress.advance(amount)
             case {"say": text}:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows import running, versions
+from flows import running, shard_tasks, versions
 from flows.running import flow, task
 from sr_core import config
 from sr_core.params import Params
@@ -29,11 +29,8 @@ def photographs(params: Params) -> Path:
 
 @task(name="shards", timeout_seconds=12 * HOUR_S, **running.TASK)
 def shards(params: Params) -> str:
-    """Cuts the photographs into shards; returns the data version."""
-    from sr_core.data import shards as room
-
-    with running.progress() as progress:
-        return room.build(params.data, progress=progress).digest
+    """Cuts the photographs into shards with Ray; returns the data version."""
+    return shard_tasks.build(params, say=None if running.shows_bars() else running.output())
 
 
 def prepare(params: Params) -> str:

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import torch
+import yaml
 
 from sr_core import config, files, models
 from sr_core.evaluate.benchmark import EvalReport, ImageScore
@@ -31,6 +32,11 @@ def params(root: Path, uri: str = "", **sections) -> config.Params:
     for name, values in sections.items():
         tree.setdefault(name, {}).update(values)
     return config.from_dict(tree)
+
+
+def write_params(given: config.Params, path: Path) -> None:
+    """A file that `config.load` reads as `given`."""
+    path.write_text(yaml.safe_dump(config.to_dict(given)))
 
 
 def start_run(given: config.Params) -> Path:

@@ -63,8 +63,8 @@ def test_a_rank_trains_and_leaves_the_result(launched):
     launch_files, rank, reported = launched
     rank()
     result = launch_files.read_result()
-    assert (result.step, result.stopped) == (STEPS, False)
-    assert result.run_dir == launch_files.directory.parent
+    assert (result["step"], result["stopped"]) == (STEPS, False)
+    assert result["run_dir"] == str(launch_files.directory.parent)
     assert [metrics["step"] for metrics in reported] == [10, 20]  # at checkpoints, and never with one
     assert launch_files.verified.exists()
     shown = launch_files.progress.read_text()
@@ -103,7 +103,7 @@ def test_a_restarted_group_does_not_read_the_shards_again(launched, params):
     launch_files.verified.touch()
     damage(params)  # nobody would see it
     rank()
-    assert launch_files.read_result().step == STEPS
+    assert launch_files.read_result()["step"] == STEPS
     assert "a worker was lost" in launch_files.progress.read_text()
 
 
@@ -112,8 +112,8 @@ def test_asked_to_stop_a_rank_leaves_a_checkpoint(launched):
     launch_files.stop.touch()
     rank()
     result = launch_files.read_result()
-    assert (result.step, result.stopped) == (1, True)
-    assert (result.run_dir / "checkpoints" / "step-00000001" / "manifest.json").exists()
+    assert (result["step"], result["stopped"]) == (1, True)
+    assert (launch_files.directory.parent / "checkpoints" / "step-00000001" / "manifest.json").exists()
 
 
 def test_workers_get_absolute_paths(tmp_path, monkeypatch):

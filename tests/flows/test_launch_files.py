@@ -2,7 +2,6 @@
 
 import os
 import socket
-from pathlib import Path
 
 import made
 import pytest
@@ -11,7 +10,6 @@ from flows import launch_files
 from flows.launch_files import FileProgress, LaunchFiles, Replay
 from sr_core import errors
 from sr_core.errors import SrError
-from sr_core.train.loop import RunResult
 
 
 class Seen:
@@ -76,7 +74,7 @@ def test_parameters_and_result_arrive_as_they_were(tmp_path):
         files.write_params(given)
         assert files.read_params() == given
         assert files.read_result() is None
-        result = RunResult(run_dir=Path("/run"), step=40, best_step=30, best_psnr=28.125, stopped=False)
+        result = {"run_dir": "/run", "step": 40, "best_psnr": 28.125, "stopped": False}
         files.write_result(result)
         assert files.read_result() == result
 

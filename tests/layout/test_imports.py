@@ -35,7 +35,7 @@ BESIDE = {
     "sr_core.evaluate.task": {"sr_core.train.checkpoint", "sr_core.train.run"},
 }
 TOOLS = {
-    "ray": {"flows/cluster.py", "flows/launch.py"},
+    "ray": {"flows/cluster.py", "flows/launch.py", "flows/shard_tasks.py"},
     "mlflow": {"flows/track.py", "flows/store.py", "flows/registry.py", "serving/pyfunc.py"},
     "dvc": {"flows/versions.py"},
     "prefect": {"flows/running.py", "flows/bare_names.py"},
