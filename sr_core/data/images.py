@@ -6,6 +6,7 @@ How many pixels an image has is known, and limited, from its header.
 """
 
 import contextlib
+import dataclasses
 import io
 import mmap
 import re
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from sr_core.data.policy import MAX_PIXELS, MODES
-from sr_core.errors import ImageError
+from sr_core.errors import ImageError, shown
 from sr_core.files import write_atomic
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
@@ -45,6 +46,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImageHeader:
+    """An image's sides in pixels as `read_rgb` would return it, and how its file holds it."""
+
+    height: int
+    width: int
+    format: str  # Pillow's name: PNG, JPEG, …
+    mode: str  # Pillow's name: RGB, L, …
+    has_profile: bool  # a colour profile, which is not applied
 
 
 def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -71,14 +83,42 @@ def read_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     Raises:
         ImageError: as `read_rgb`, except for damage in the middle of a file.
     """
+    header = read_header(path, max_pixels=max_pixels)
+    return header.height, header.width
+
+
+def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+    """What is known of the image at `path` before it is decoded (see `read_size`).
+
+    Raises:
+        ImageError: as `read_size`.
+    """
     with _opened(path, max_pixels) as image:
-        size = image.size
+        width, height = image.size
+        format, mode, profile = image.format or "?", image.mode, "icc_profile" in image.info
         turned = _orientation(path, image) >= 5
         if image.has_transparency_data:
             _without_alpha(path, image)
         elif not _ends_well(path, image.format):
             image.load()
-    return size if turned else (size[1], size[0])
+    height, width = (width, height) if turned else (height, width)
+    return ImageHeader(height=height, width=width, format=format, mode=mode, has_profile=profile)
+
+
+def read_small(path: Path, side: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """The image at `path` reduced to at most `side` x `side`, (h, w, 3): to look at, or for its brightness.
+
+    JPEG is decoded at a fraction of its size, the others whole.
+
+    Raises:
+        ImageError: as `read_rgb`, though less damage is found.
+    """
+    with _opened(path, max_pixels) as image:
+        turn = _TURNS.get(_orientation(path, image))
+        image.draft("RGB", (side, side))
+        small = image.convert("RGB")
+        small.thumbnail((side, side), Image.Resampling.BOX)
+        return _pixels(_turned(small, turn))
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
@@ -103,7 +143,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     try:
         if not path.is_file():  # a pipe would be waited for
             path.lstat()
-            raise ImageError(f"{path}: is not a file, expected an image; take it out")
+            raise ImageError(f"{shown(path)}: is not a file, expected an image; take it out")
         with _pillow.left_to_us(), Image.open(path, formats=_FORMATS) as image:
             _check_size(path, image, max_pixels)
             _check_mode(path, image)
@@ -112,16 +152,16 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     except ImageError:
         raise
     except FileNotFoundError:
-        raise ImageError(f"{path}: there is no such file") from None
+        raise ImageError(f"{shown(path)}: there is no such file") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: is no PNG, JPEG, TIFF, BMP or WebP image; {_CONVERT}") from None
+        raise ImageError(f"{shown(path)}: is no PNG, JPEG, TIFF, BMP or WebP image; {_CONVERT}") from None
     except MemoryError:
-        raise ImageError(f"{path}: memory does not suffice to decode it; take a smaller part of it") from None
+        raise ImageError(f"{shown(path)}: memory does not suffice to decode it; take a smaller part of it") from None
     except Exception as error:  # Pillow's plug-ins raise what they meet: OSError, SyntaxError, struct.error, …
         if isinstance(error, OSError) and error.strerror:
-            raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
+            raise ImageError(f"{shown(path)}: cannot be read ({error.strerror})") from None
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{path}: cannot be decoded ({reason}); {_REPLACE}") from None
+        raise ImageError(f"{shown(path)}: cannot be decoded ({reason}); {_REPLACE}") from None
 
 
 class _Pillow:
@@ -161,7 +201,7 @@ def _check_size(path: Path, image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
-            f"{path}: is {width}x{height} pixels, more than data.max_pixels {max_pixels}; cut or shrink it, or raise "
+            f"{shown(path)}: is {width}x{height} pixels, more than data.max_pixels {max_pixels}; cut or shrink it, or raise "
             "data.max_pixels"
         )
 
@@ -170,17 +210,17 @@ def _check_mode(path: Path, image: Image.Image) -> None:
     rule = MODES.get(image.mode)
     if rule is None or rule.training == "refused":
         reason = "has no reading as RGB" if rule is None else rule.note
-        raise ImageError(f"{path}: mode {image.mode} {reason}; {_CONVERT}")
+        raise ImageError(f"{shown(path)}: mode {image.mode} {reason}; {_CONVERT}")
     bits = _bits(path, image)
     if bits > 8:
-        raise ImageError(f"{path}: has {bits} bits per channel, of which 8 would be lost; {_CONVERT}")
+        raise ImageError(f"{shown(path)}: has {bits} bits per channel, of which 8 would be lost; {_CONVERT}")
 
 
 def _check_frames(path: Path, image: Image.Image) -> None:
     num = 1 if image.format in _JPEG else getattr(image, "n_frames", 1)
     if num > 1:
         raise ImageError(
-            f"{path}: holds {num} pictures, of which only the first would be used; split it, or take it out"
+            f"{shown(path)}: holds {num} pictures, of which only the first would be used; split it, or take it out"
         )
 
 
@@ -197,7 +237,9 @@ def _bits(path: Path, image: Image.Image) -> int:
 def _without_alpha(path: Path, image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
     if rgba.getchannel("A").getextrema() != (255, 255):
-        raise ImageError(f"{path}: mode {image.mode} with transparent pixels; flatten it onto a colour, or take it out")
+        raise ImageError(
+            f"{shown(path)}: mode {image.mode} with transparent pixels; flatten it onto a colour, or take it out"
+        )
     return rgba
 
 
@@ -258,7 +300,7 @@ def _check_jpeg(path: Path) -> None:
             at += int.from_bytes(data[at : at + 2], "big")
             if code == _SCAN:
                 at = _behind_scan(path, data, at)
-    raise ImageError(f"{path}: cannot be decoded (it ends before its end mark); {_REPLACE}")
+    raise ImageError(f"{shown(path)}: cannot be decoded (it ends before its end mark); {_REPLACE}")
 
 
 def _behind_scan(path: Path, data: mmap.mmap, start: int) -> int:
@@ -268,10 +310,12 @@ def _behind_scan(path: Path, data: mmap.mmap, start: int) -> int:
         code = data[found.end() - 1]
         if code in _RESTARTS:
             if code != _RESTARTS[num_restarts % len(_RESTARTS)]:
-                raise ImageError(f"{path}: is damaged at byte {found.start()} (a part of it is missing); {_REPLACE}")
+                raise ImageError(
+                    f"{shown(path)}: is damaged at byte {found.start()} (a part of it is missing); {_REPLACE}"
+                )
             num_restarts += 1
         elif code in _BEHIND_PIXELS:
             return found.start()
         elif code:
-            raise ImageError(f"{path}: is damaged at byte {found.start()} (these bytes are no JPEG); {_REPLACE}")
+            raise ImageError(f"{shown(path)}: is damaged at byte {found.start()} (these bytes are no JPEG); {_REPLACE}")
     return len(data)
