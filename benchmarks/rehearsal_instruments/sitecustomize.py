@@ -29,8 +29,8 @@ def _install(settings: dict[str, Any]) -> None:
     phases = {
         "fetch": (fetch, "fetch", 0.0),
         "extract": (extract, "extract", 0.0),
-        "degrade": (degrade, "lr_of", 0.0),
-        "write": (writers, "write_shard", 0.0),
+        "degrade": (degrade, "degraded", 0.0),
+        "write": (writers, "write_shards", 0.0),
         "index": (index, "write_index", INDEX_S),
     }
     for phase, (module, name, pause_s) in phases.items():

@@ -9,11 +9,12 @@ Philox: https://doi.org/10.1145/2063384.2063405
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-_PER_EPOCH, _PER_STEP = 1, 2  # streams that never meet
+_PER_EPOCH, _PER_STEP, _PER_MEMBER = 1, 2, 3  # streams that never meet
 _SYMMETRIES = 8
 
 
@@ -46,6 +47,14 @@ def draw(*, seed: int, step: int, batch: int, num_patches: int, positions: int, 
         left=_below(positions, bits[1]),
         symmetry=_below(_SYMMETRIES if augment else 1, bits[2]),
     )
+
+
+def draw_members(*, seed: int, step: int, batch: int, weights: Sequence[float]) -> NDArray[np.int64]:
+    """For each sample of `step`'s batch the number (B,) of one of the LR members, as often as `weights` say."""
+    # the upper 53 bits are a float64 in [0, 1), exactly
+    drawn = (_bits(seed, _PER_MEMBER, step, batch) >> np.uint64(11)) * 2.0**-53
+    ends = np.cumsum(np.asarray(weights) / max(weights))
+    return np.searchsorted(ends[:-1] / ends[-1], drawn, side="right").astype(np.int64)
 
 
 @functools.lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ memory: seen as (B, 3, h, w) it is channels_last already.
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_core.data import index as indexes
+from sr_core.data.degrade import recipe_digest
 from sr_core.data.index import HR, ShardIndex
-from sr_core.data.order import draw
+from sr_core.data.mixed import member_weights, mixed_index
+from sr_core.data.order import draw, draw_members
 from sr_core.errors import ShardError
 from sr_core.files import digest_of
-from sr_core.params import DataParams
+from sr_core.params import SHIFTED, DataParams
+from sr_core.progress import QUIET, Progress
 
 STEPS_AHEAD = 2  # batches that are made while one is trained on
+_THEIRS = "data.variants, data.degradation_seed, data.align, data.mixed and the ranges"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,14 +70,15 @@ def _turned_one_by_one(crops: Tensor, symmetry: Tensor) -> Tensor:
 
 
 class PatchSet:
-    """The training patches, HR and LR, mapped into memory."""
+    """The training patches, mapped into memory: HR, and LR of one or more members, drawn for each sample."""
 
-    def __init__(self, hr: Path, lr: Path, index: ShardIndex) -> None:
+    def __init__(self, hr: Path, lr: Mapping[Path, float], index: ShardIndex) -> None:
+        """`lr`: how often each member is drawn, by its folder; `index` is that of `hr`."""
         self.scale, self.crop, self.patch = index.scale, index.crop, index.patch
-        # plain arrays: slicing np.memmap objects costs more than copying the crop
-        self._hr, self._lr = (
-            [np.asarray(np.load(folder / name, mmap_mode="r")) for name in sorted(index.files)] for folder in (hr, lr)
-        )
+        names = sorted(index.files)
+        self._hr, *members = ([_mapped(folder / name) for name in names] for folder in (hr, *lr))
+        self._lr = [shard for member in members for shard in member]  # member after member
+        self._weights = tuple(lr.values())
         self._starts = np.cumsum([0, *map(len, self._hr)])
         self._pin = torch.cuda.is_available()
 
@@ -85,37 +90,46 @@ class PatchSet:
         positions = self.patch // self.scale - self.crop + 1
         drawn = draw(seed=seed, step=step, batch=batch, num_patches=len(self), positions=positions, augment=augment)
         mine = slice(share.start, share.stop)
+        patch, top, left = drawn.patch[mine], drawn.top[mine], drawn.left[mine]
+        shard = np.searchsorted(self._starts, patch, side="right") - 1
+        place = patch - self._starts[shard]
         lr, hr = self._empty(len(share), self.crop), self._empty(len(share), self.crop * self.scale)
-        self._copy(self._lr, lr.numpy(), drawn.patch[mine], drawn.top[mine], drawn.left[mine])
-        self._copy(self._hr, hr.numpy(), drawn.patch[mine], drawn.top[mine] * self.scale, drawn.left[mine] * self.scale)
+        _copy(self._hr, hr.numpy(), shard, place, top * self.scale, left * self.scale)
+        if len(self._weights) > 1:
+            member = draw_members(seed=seed, step=step, batch=batch, weights=self._weights)[mine]
+            shard = shard + member * len(self._hr)
+        _copy(self._lr, lr.numpy(), shard, place, top, left)
         symmetry = torch.from_numpy(drawn.symmetry[mine].astype(np.uint8))
         return Batch(lr=lr.permute(0, 3, 1, 2), hr=hr.permute(0, 3, 1, 2), symmetry=symmetry)
 
     def _empty(self, count: int, side: int) -> Tensor:
         return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=self._pin)
 
-    def _copy(
-        self,
-        shards: list[NDArray[np.uint8]],
-        out: NDArray[np.uint8],
-        patch: NDArray[np.int64],
-        top: NDArray[np.int64],
-        left: NDArray[np.int64],
-    ) -> None:
-        shard = np.searchsorted(self._starts, patch, side="right") - 1
-        place = patch - self._starts[shard]
-        side = out.shape[1]
-        for i, (s, k, y, x) in enumerate(zip(shard.tolist(), place.tolist(), top.tolist(), left.tolist(), strict=True)):
-            out[i] = shards[s][k, y : y + side, x : x + side]
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    # a plain array: slicing np.memmap objects costs more than copying the crop
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def _copy(
+    shards: Sequence[NDArray[np.uint8]],
+    out: NDArray[np.uint8],
+    shard: NDArray[np.int64],
+    place: NDArray[np.int64],
+    top: NDArray[np.int64],
+    left: NDArray[np.int64],
+) -> None:
+    side = out.shape[1]
+    for i, (s, k, y, x) in enumerate(zip(shard.tolist(), place.tolist(), top.tolist(), left.tolist(), strict=True)):
+        out[i] = shards[s][k, y : y + side, x : x + side]
 
 
 class ImageSet:
     """The validation images, whole; HR is cropped to a multiple of the scale."""
 
-    def __init__(self, hr: Path, lr: Path, hr_index: ShardIndex, lr_index: ShardIndex) -> None:
-        self.scale = hr_index.scale
-        self.keys = hr_index.keys
-        self.digest = digest_of([hr_index.digest, lr_index.digest])
+    def __init__(self, hr: Path, lr: Sequence[Path], index: ShardIndex, digest: str) -> None:
+        """`lr`: the folder of each image's LR; `index` is that of `hr`, `digest` changes when a pixel does."""
+        self.scale, self.keys, self.digest = index.scale, index.keys, digest
         self._hr, self._lr = hr, lr
 
     def __len__(self) -> int:
@@ -123,7 +137,7 @@ class ImageSet:
 
     def lr(self, i: int) -> NDArray[np.uint8]:
         """LR image `i` as (h, w, 3)."""
-        return _load(self._lr / f"{self.keys[i]}.npy")
+        return _load(self._lr[i] / f"{self.keys[i]}.npy")
 
     def hr(self, i: int) -> NDArray[np.uint8]:
         """HR image `i` as (S*h, S*w, 3)."""
@@ -144,7 +158,7 @@ class Dataset:
     digest: str
 
 
-def open_dataset(params: DataParams, *, verify: bool) -> Dataset:
+def open_dataset(params: DataParams, *, verify: bool, progress: Progress = QUIET) -> Dataset:
     """The shards for `params`; `verify` reads every byte of them once.
 
     Raises:
@@ -154,18 +168,19 @@ def open_dataset(params: DataParams, *, verify: bool) -> Dataset:
     found = {name: indexes.load_index(folder) for name, folder in folders.items()}
     _check_fit(params, folders, found)
     if verify:
-        for name, folder in folders.items():
-            indexes.verify(folder, found[name])
-    hr, lr = (f"train/{track}" for track in (HR, params.degradation))
-    valid_hr, valid_lr = (f"valid/{track}" for track in (HR, params.degradation))
+        indexes.verify({folder: found[name] for name, folder in folders.items()}, progress=progress)
+    train, valid = found[f"train/{HR}"], found[f"valid/{HR}"]
+    weights = {folders[f"train/{member}"]: weight for member, weight in member_weights(params, found).items()}
+    drawn = found[f"valid/{params.degradation}"]
+    lr = [folders[f"valid/{drawn.tracks.get(key, params.degradation)}"] for key in valid.keys]
     return Dataset(
-        train=PatchSet(folders[hr], folders[lr], found[hr]),
-        valid=ImageSet(folders[valid_hr], folders[valid_lr], found[valid_hr], found[valid_lr]),
+        train=PatchSet(folders[f"train/{HR}"], weights, train),
+        valid=ImageSet(folders[f"valid/{HR}"], lr, valid, digest_of([valid.digest, drawn.digest])),
         digest=indexes.version_of(found).digest,
     )
 
 
-def _check_fit(params: DataParams, folders: dict[str, Path], found: dict[str, ShardIndex]) -> None:
+def _check_fit(params: DataParams, folders: Mapping[str, Path], found: Mapping[str, ShardIndex]) -> None:
     for name, index in found.items():
         if index.kind == "patches" and index.crop != params.crop:
             raise ShardError(
@@ -176,6 +191,21 @@ def _check_fit(params: DataParams, folders: dict[str, Path], found: dict[str, Sh
             raise ShardError(
                 f"{folders[name]}: does not belong to the HR shards beside it; run `python -m sr_core shard`"
             )
+        if not _is_of(params, index, found):
+            raise ShardError(
+                f"{folders[name]}: was built for other parameters of its degradation ({_THEIRS}) than these; "
+                "run `python -m sr_core shard`"
+            )
+
+
+def _is_of(params: DataParams, index: ShardIndex, found: Mapping[str, ShardIndex]) -> bool:
+    """Whether the parameters of its degradation made `index` what it is."""
+    if index.kind == "mixed":
+        return index == mixed_index(params, index.split, found)
+    if not index.recipe and index.track not in SHIFTED:
+        return True  # the data set's own files, or made without any parameter
+    made_here = index.track not in SHIFTED and index.split == "train"
+    return index.recipe == recipe_digest(params, index.track) and (not made_here or index.variants == params.variants)
 
 
 def batches(

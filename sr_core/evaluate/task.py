@@ -39,9 +39,8 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
             f"{directory}: is a model for x{loaded.card.scale}, but data.scale is {params.data.scale}"
         )
     images = open_dataset(params.data, verify=False).valid
-    for name, folder in index.shard_directories(params.data).items():
-        if name.startswith("valid/"):
-            index.verify(folder, index.load_index(folder))
+    folders = index.shard_directories(params.data).items()
+    index.verify({folder: index.load_index(folder) for name, folder in folders if name.startswith("valid/")})
     return evaluate_to(
         report_directory(params, directory),
         {loaded.card.model: loaded.network},

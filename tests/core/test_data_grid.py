@@ -6,7 +6,7 @@ from sr_core.data.grid import offsets, patch_side
 @pytest.mark.parametrize(("scale", "side"), [(2, 240), (3, 360), (4, 480), (8, 960)])
 def test_the_smallest_patch_that_stores_pixels_three_times_at_most(scale: int, side: int) -> None:
     crop = 48 * scale
-    found = patch_side(crop=48, scale=scale, smallest=10_000)
+    found = patch_side(crop=48, scale=scale, sizes=[(10_000, 10_000)])
 
     assert found == side
     assert (found / (found - crop)) ** 2 <= 3
@@ -15,9 +15,9 @@ def test_the_smallest_patch_that_stores_pixels_three_times_at_most(scale: int, s
 
 
 def test_the_patch_fits_into_the_smallest_image() -> None:
-    assert patch_side(crop=48, scale=4, smallest=427) == 424
-    assert patch_side(crop=48, scale=4, smallest=427, wanted=400) == 400
-    assert patch_side(crop=48, scale=4, smallest=427, wanted=800) == 424
+    assert patch_side(crop=48, scale=4, sizes=[(427, 640), (500, 741)]) == 424
+    assert patch_side(crop=48, scale=4, sizes=[(427, 640), (500, 741)], wanted=400) == 400
+    assert patch_side(crop=48, scale=4, sizes=[(427, 640), (500, 741)], wanted=800) == 424
 
 
 @pytest.mark.parametrize(("patch", "crop"), [(8, 8), (9, 8), (12, 8), (20, 8), (13, 5)])

@@ -64,13 +64,13 @@ def test_every_tenth_of_a_flat_folder_is_held_out(tmp_path: Path) -> None:
 
 
 def test_lr_is_the_file_where_there_is_one_and_made_here_otherwise(tmp_path: Path) -> None:
-    hr = noise(36, 41, seed=1)
+    hr, params = noise(36, 41, seed=1), params_for(tmp_path, tmp_path)
     (with_file, *_) = pairs_of(div2k_layout(tmp_path / "a"))["train"]
     (without, *_) = pairs_of(div2k_layout(tmp_path / "b", track=None))["train"]
 
-    np.testing.assert_array_equal(lr_of(with_file, hr, 2, "bicubic"), noise(18, 20, seed=1))
-    np.testing.assert_array_equal(lr_of(without, hr, 2, "bicubic"), bicubic_down(hr, 2))
-    np.testing.assert_array_equal(lr_of(without, None, 2, "bicubic"), bicubic_down(hr, 2))
+    np.testing.assert_array_equal(lr_of(with_file, hr, params, "bicubic"), noise(18, 20, seed=1))
+    np.testing.assert_array_equal(lr_of(without, hr, params, "bicubic"), bicubic_down(hr, 2))
+    np.testing.assert_array_equal(lr_of(without, None, params, "bicubic"), bicubic_down(hr, 2))
 
 
 def test_what_cannot_be_made_here_needs_files(tmp_path: Path) -> None:

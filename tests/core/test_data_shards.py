@@ -55,7 +55,8 @@ def written_by(params: DataParams) -> list[str]:
     written: list[str] = []
 
     def note(function: Callable[[ShardTask], ShardResult], tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
-        written.extend(f"{task.path.parent.name}/{task.path.name}" for task in tasks)
+        outputs = [output.path for task in tasks for output in task.outputs]
+        written.extend(f"{path.parent.name}/{path.name}" for path in outputs)
         yield from map(function, tasks)
 
     build(params, progress=QUIET, run_tasks=note)
@@ -152,8 +153,8 @@ def test_the_plan_is_a_function_of_its_arguments(tmp_path: Path) -> None:
 
     assert plan(params, arguments, digests) == plan(params, arguments, digests)
     other = plan(params, arguments, digests | {Path("/nowhere/02.png"): "another"})
-    mine = plan(params, arguments, digests)
-    changed = [task.path.name for a, b in zip(mine, other, strict=True) for task in set(a.tasks) - set(b.tasks)]
+    mine, other = plan(params, arguments, digests).tracks, other.tracks
+    changed = [out.path.name for a, b in zip(mine, other, strict=True) for out in set(a.outputs) - set(b.outputs)]
     assert changed == ["shard-00001.npy", "shard-00001.npy"]
 
 
@@ -204,13 +205,13 @@ def flip(path: Path, at: int = -1) -> None:
 def test_verify_names_every_damaged_file(tmp_path: Path, photos: Path, track: str) -> None:
     built(tmp_path, photos)
     folder = shards_in(tmp_path) / track
-    verify(folder, load_index(folder))
+    verify({folder: load_index(folder)})
     flip(folder / "shard-00001.npy", at=500)
     (folder / "shard-00003.npy").write_bytes(b"")
     (folder / "shard-00004.npy").unlink()
 
     with pytest.raises(ShardError) as caught:
-        verify(folder, load_index(folder))
+        verify({folder: load_index(folder)})
     message = str(caught.value)
     assert "3 of 5 files are damaged; run `python -m sr_core shard`" in message
     assert "shard-00001.npy: sha256" in message
@@ -254,7 +255,7 @@ cut, calls = writers._cut, []
 
 def cut_or_die(*arguments):
     calls.append(1)
-    if len(calls) == 3:
+    if len(calls) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     cut(*arguments)
 

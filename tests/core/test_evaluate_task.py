@@ -90,7 +90,7 @@ def test_a_flipped_bit_in_a_validation_image_is_found(params: Params) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ShardError, match=r"valid/hr: 1 of 1 files are damaged"):
+    with pytest.raises(ShardError, match=r"valid/hr: 1 of 2 files are damaged"):
         evaluate_task(params)
     assert not report_directory(params).exists()
 
