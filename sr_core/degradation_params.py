@@ -1,7 +1,9 @@
 """The ranges from which degradations made here are drawn, each with the source of its default.
 
 `unknown` is one blur and a decimation, as DIV2K's unknown track is believed to be: anisotropic Gaussian kernels with
-the range of Bell-Kligler et al. 2019 (KernelGAN, https://arxiv.org/abs/1909.06581, section 5: DIV2KRK), or motion.
+the range of Bell-Kligler et al. 2019 (KernelGAN, https://arxiv.org/abs/1909.06581, section 5: DIV2KRK), or motion. The
+lengths that they draw are variances, 0.175 S to 2.5 S for a scale S in their generator of kernels
+(https://github.com/assafshocher/BlindSR_dataset_generator); the range here is its square root.
 
 `second_order` is the chain of blur, resize, noise and JPEG, twice, of Wang et al. 2021 (Real-ESRGAN,
 https://arxiv.org/abs/2107.10833, section 3 and the authors' file options/train_realesrgan_x4plus.yml); Zhang et al.
@@ -28,7 +30,7 @@ class UnknownParams:
     """The synthetic unknown track: one kernel for each image, then every S-th pixel. Lengths are HR pixels."""
 
     kernel_size: int = 21
-    gaussian_sigma: Span = (0.6, 5.0)  # of each axis; DIV2KRK's
+    gaussian_sigma: Span = (0.8, 3.2)  # of each axis, for x4; DIV2KRK's
     motion_probability: float = 0.25  # else Gaussian
     motion_length: Span = (3.0, 15.0)
 
@@ -36,7 +38,7 @@ class UnknownParams:
         """Every value out of range."""
         yield from _kernel_size(self.kernel_size)
         yield from fractions(self, "motion_probability")
-        yield from spans(self, gaussian_sigma=(0.1, math.inf), motion_length=(1, MOST_KERNEL))
+        yield from spans(self, gaussian_sigma=(0.1, math.inf), motion_length=(1, self.kernel_size))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,6 +25,7 @@ _ONE = 2**16  # 255 of these and a half still have a float32 of their own
 _TILE = 128  # side of what is transformed at once: stays in the L2 cache
 _BLOCK = 4  # a block is so many output pixels high and wide
 _BLOCK_ROWS = 8  # rows of blocks multiplied at once
+_PRODUCT = 2**15  # rows x columns of the left matrix of a product: OpenBLAS leaves so small ones in this thread
 _NODES = 256  # of the sum for J1: exact to 1e-12 for arguments below 200
 
 
@@ -93,22 +94,14 @@ def decimated(image: NDArray[np.uint8], kernel: Kernel, scale: int) -> NDArray[n
     assert (size - scale) % 2 == 0, (size, scale)
     assert kernel.min() >= 0
     height, width = image.shape[0] // scale, image.shape[1] // scale
-    side = _BLOCK * scale
     matrices = _block_matrices(kernel, scale)
-    reach = len(matrices)
-    columns = -(-width // _BLOCK)
-    before = (size - scale) // 2  # may be negative: a kernel smaller than the scale
+    before = (size - scale) // 2  # negative for a kernel smaller than the scale
+    rows, columns = _BLOCK * _BLOCK_ROWS, _BLOCK * max(1, _PRODUCT // matrices.shape[2])
     out = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, _BLOCK * _BLOCK_ROWS):
-        block_rows = min(_BLOCK_ROWS, -(-(height - top) // _BLOCK))
-        blocks = _blocks(image, top * scale - before, -before, (block_rows + reach - 1, columns + reach - 1), side)
-        sums = np.zeros((3, block_rows, columns, _BLOCK * _BLOCK), np.float32)
-        for down in range(reach):
-            for right in range(reach):
-                sums += blocks[:, down : down + block_rows, right : right + columns] @ matrices[down, right]
-        pixels = _rounded(sums).reshape(3, block_rows, columns, _BLOCK, _BLOCK).transpose(1, 3, 2, 4, 0)
-        place = out[top : top + block_rows * _BLOCK]
-        place[:] = pixels.reshape(block_rows * _BLOCK, columns * _BLOCK, 3)[: len(place), :width]
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            place = out[top : top + rows, left : left + columns]
+            place[:] = _sums_of_blocks(image, top * scale - before, left * scale - before, matrices, place.shape)
     return out
 
 
@@ -158,12 +151,23 @@ def _inside(places: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     return np.minimum(places, 2 * length - 1 - places)
 
 
-def _blocks(image: NDArray[np.uint8], top: int, left: int, count: tuple[int, int], side: int) -> NDArray[np.float32]:
-    """The (3, *count, side²) pixels of blocks of `side` x `side` from (top, left) on."""
-    rows, columns = count
-    part = _with_mirror(image, range(top, top + rows * side), range(left, left + columns * side))
-    part = part.reshape(rows, side, columns, side, 3).transpose(4, 0, 2, 1, 3)
-    return part.astype(np.float32, order="C").reshape(3, rows, columns, side * side)
+def _sums_of_blocks(
+    image: NDArray[np.uint8], top: int, left: int, matrices: NDArray[np.float32], shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """The pixels of `shape` (h, w, 3) whose sums begin at row `top` and column `left` of `image`."""
+    reach, _, pixels, _ = matrices.shape
+    side = math.isqrt(pixels)
+    rows, columns = -(-shape[0] // _BLOCK), -(-shape[1] // _BLOCK)
+    high, wide = rows + reach - 1, columns + reach - 1
+    part = _with_mirror(image, range(top, top + high * side), range(left, left + wide * side))
+    blocks = part.reshape(high, side, wide, side, 3).transpose(4, 0, 2, 1, 3)
+    blocks = blocks.astype(np.float32, order="C").reshape(3, high, wide, pixels)
+    sums = np.zeros((3, rows, columns, _BLOCK * _BLOCK), np.float32)
+    for down in range(reach):
+        for right in range(reach):
+            sums += blocks[:, down : down + rows, right : right + columns] @ matrices[down, right]
+    out = _rounded(sums).reshape(3, rows, columns, _BLOCK, _BLOCK).transpose(1, 3, 2, 4, 0)
+    return out.reshape(rows * _BLOCK, columns * _BLOCK, 3)[: shape[0], : shape[1]]
 
 
 def _rounded(sums: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:

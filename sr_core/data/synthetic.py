@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 _STRIP_ROWS = 256  # of the larger image at once, about
 _JPEG_UNIT = 16  # rows and columns that are coded together, and apart from all others
-_JPEG_SIDE = 65_504  # the largest image side of the format is 65535
+_JPEG_SIDE = 65_488  # the largest image side that libjpeg takes is 65500
 _LEVELS = 2**16  # quantiles of the normal distribution: up to 4.3 standard deviations
 _COUNTS = 2**12  # quantiles of each Poisson distribution: a table of 2 MiB
 _PHOTONS = 256 / 255  # Real-ESRGAN's: mean counts per level of an image that uses more than 128 of its levels
