@@ -30,17 +30,21 @@ from sr_core.params import Params
 
 Step = Literal["prepare", "train", "evaluate", "register"]
 _OWN = "photographs of your own (data.source: folder) are outside of dvc.yaml"
+_FOR_MIXED = "matrix.degradations: lacks {}, of data.mixed, whose shards no stage would own"
 STEPS: tuple[Step, ...] = ("prepare", "train", "evaluate", "register")
 COMMIT_TIMEOUT_S = 1800.0  # a first commit reads every byte of the data set
 # where these differ from params.yaml, the results do not
-_NO_DIFFERENCE = (("launch",), ("matrix",), ("data", "num_writers"))
+_NO_DIFFERENCE = {"launch", "matrix"} | {
+    f"data.{key}" for key in ("num_writers", "downloads", "mirror", "archives", "keep_archives", "max_pixels")
+}
 
 
 def stages_of(params: Params, steps: Sequence[Step]) -> list[str]:
     """The names in dvc.yaml of the stages that do `steps` for `params`, in order."""
     item = f"{params.model.name}-{params.data.degradation}"
+    prepared = dict.fromkeys([*params.data.tracks, params.data.degradation])
     names: dict[Step, list[str]] = {
-        "prepare": ["photographs", f"prepare@{params.data.degradation}"],
+        "prepare": ["photographs", *(f"prepare@{name}" for name in prepared)],
         "train": [f"train@{item}"],
         "evaluate": [f"evaluate@{item}"],
         "register": [f"register@{item}"],
@@ -52,10 +56,20 @@ def check_stage(params: Params) -> None:
     """To be called before any work.
 
     Raises:
-        ConfigError: inside a DVC stage with data.source: folder, whose outputs DVC would look for in vain.
+        ConfigError: inside a DVC stage with data.source: folder, whose outputs DVC would look for in vain, or with
+            a mixture of tracks that have no stage.
     """
-    if "DVC_STAGE" in os.environ and params.data.source == "folder":
+    if "DVC_STAGE" not in os.environ:
+        return
+    if params.data.source == "folder":
         raise ConfigError(f"data.source: is folder, and {_OWN}; start the flow itself: python -m flows.train edsr")
+    if lacking := _lacking(params, params):
+        raise ConfigError(f"{_FOR_MIXED.format(lacking)}; add it in params.yaml")
+
+
+def _lacking(params: Params, own: Params) -> str:
+    """The tracks of `params` that the matrix of `own` does not name."""
+    return ", ".join(track for track in params.data.tracks if track not in own.matrix.degradations)
 
 
 def record(params_path: Path | str, params: Params, steps: Sequence[Step] = STEPS) -> str:
@@ -96,6 +110,8 @@ def _obstacle(params: Params, project: Path) -> str | None:
     for name, value in (("models", params.model.name), ("degradations", params.data.degradation)):
         if value not in getattr(own.matrix, name):
             return f"matrix.{name} in params.yaml does not name {value}"
+    if lacking := _lacking(params, own):
+        return _FOR_MIXED.format(lacking)
     key = _first_difference(own, params)
     return f"{key} differs from params.yaml" if key else None
 
@@ -106,7 +122,8 @@ def _first_difference(own: Params, params: Params) -> str | None:
     # dvc.yaml's commands set these two from the matrix
     expected |= {("model", "name"): params.model.name, ("data", "degradation"): params.data.degradation}
     for key in sorted(found.keys() | expected.keys()):
-        if not any(key[: len(same)] == same for same in _NO_DIFFERENCE) and found.get(key) != expected.get(key):
+        same = any(".".join(key[:length]) in _NO_DIFFERENCE for length in range(1, len(key) + 1))
+        if not same and found.get(key) != expected.get(key):
             return ".".join(key)
     return None
 

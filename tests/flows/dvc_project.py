@@ -30,14 +30,19 @@ def put(path, text):
     path.unlink(missing_ok=True)  # what DVC has is read-only, and linked with its cache
     path.write_text(text)
 
-photograph = root / "raw" / data["source"] / "photograph.png"
-if not photograph.exists():
-    put(photograph, "pixels")
 for split in ("train", "valid"):
-    for track in ("hr", degradation):
+    photograph = root / "raw" / data["source"] / f"DIV2K_{split}_HR" / "photograph.png"
+    if not photograph.exists():
+        put(photograph, "pixels")
+# a mixture has the shards of its tracks made as well, and itself holds but an index
+tracks = [*data["mixed"], "mixed"] if degradation == "mixed" else [degradation]
+made = {"unknown": data["unknown"], "second_order": data["second_order"], "mixed": data["mixed"]}
+for split in ("train", "valid"):
+    for track in ("hr", *tracks):
         shards = root / "shards" / data["source"] / f"x{data['scale']}" / split / track
-        put(shards / "shard-00000.npy", f"{split} {track} {data['crop']}")
-        put(shards / "index.json", json.dumps({"crop": data["crop"]}))
+        if track != "mixed":
+            put(shards / "shard-00000.npy", f"{split} {track} {data['crop']} {made.get(track)}")
+        put(shards / "index.json", json.dumps({"crop": data["crop"], "made": made.get(track)}))
 (root / ".locks").mkdir(exist_ok=True)
 (root / ".locks" / "shards").write_text(str(id(root)))
 with open("ran.log", "a") as log:
@@ -136,8 +141,11 @@ class DvcProject:
         """Changes a key of params.yaml."""
         path = self.folder / "params.yaml"
         tree = yaml.safe_load(path.read_text())
-        section, key = dotted.split(".")
-        tree[section][key] = value
+        *sections, key = dotted.split(".")
+        section = tree
+        for name in sections:
+            section = section[name]
+        section[key] = value
         path.write_text(yaml.safe_dump(tree))
 
     def is_clean(self) -> bool:

@@ -1,5 +1,7 @@
 """dvc.yaml: what runs, what runs again, and who owns what."""
 
+import shutil
+
 import pytest
 from dvc_project import ROOT, DvcProject
 
@@ -75,7 +77,7 @@ def test_another_training_prepares_nothing(project):
 
 def test_another_crop_prepares_anew_and_keeps_the_photographs(project):
     project.repro()
-    photograph = project.folder / "data" / "raw" / "sample" / "photograph.png"
+    photograph = project.folder / "data" / "raw" / "sample" / "DIV2K_train_HR" / "photograph.png"
     fetched = photograph.stat().st_ino
     project.set("data.crop", 40)
     assert project.repro()[:3] == WHOLE[:3]
@@ -88,6 +90,39 @@ def test_another_degradation_is_prepared_and_trained_beside_the_first(project):
     other = "edsr-x4-unknown"
     assert project.repro() == ["prepare unknown", f"train {other}", f"evaluate {other}", f"register {other}"]
     assert project.repro() == []
+
+
+@pytest.fixture
+def three(project):
+    """A project whose matrix names a mixture and its tracks, after its first `dvc repro`."""
+    project.set("matrix.degradations", ["bicubic", "unknown", "mixed"])
+    project.repro()
+    assert project.is_clean()
+    return project
+
+
+def test_a_mixture_trains_anew_when_its_weights_or_tracks_change(three):
+    three.set("data.mixed", {"bicubic": 1.0, "unknown": 3.0})
+    mixed = [f"{step} edsr-x4-mixed" for step in ("train", "evaluate", "register")]
+    ran = three.repro()
+    assert [line for line in ran if "prepare" not in line][:1] == mixed[:1]
+    assert not [line for line in ran if line.endswith(("x4-bicubic", "x4-unknown"))]
+    three.set("data.unknown.kernel_size", 11)
+    trained = {line for line in three.repro() if line.startswith("train")}
+    assert trained == {"train edsr-x4-unknown"}  # the stand-in's mixture says nothing of its members' digests
+    assert three.is_clean()
+
+
+def test_what_only_says_how_to_fetch_prepares_nothing(three):
+    for key, value in (("downloads", 1), ("keep_archives", True), ("num_writers", 5), ("max_pixels", 10**9)):
+        three.set(f"data.{key}", value)
+    assert three.repro() == []
+
+
+def test_photographs_that_are_lost_are_fetched_again_and_nothing_else(three):
+    shutil.rmtree(three.folder / "data" / "raw")
+    assert three.repro() == ["prepare bicubic"]
+    assert three.is_clean()
 
 
 def test_no_stage_owns_a_run_directory(finished):

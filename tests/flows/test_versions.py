@@ -65,7 +65,7 @@ def test_params_from_elsewhere_count_by_their_content(project, tmp_path):
     same = project.folder / "profiles" / "sample.yaml"
     same.write_text((project.folder / "params.yaml").read_text())
     work_by_hand(project)
-    wider = config.load(same, ["launch.num_workers=1", "data.num_writers=1"])
+    wider = config.load(same, ["launch.num_workers=1", "data.num_writers=1", "data.downloads=9", "data.max_pixels=999"])
     assert record(same, wider).startswith("recorded")
 
 
@@ -75,6 +75,8 @@ def test_params_from_elsewhere_count_by_their_content(project, tmp_path):
         ("train.lr=0.5", "train.lr differs from params.yaml"),
         ("data.scale=2", "data.scale differs from params.yaml"),
         ("model.options={num_blocks: 2}", "model.options"),
+        ("data.variants=2", "data.variants differs from params.yaml"),
+        ("data.unknown.kernel_size=11", "data.unknown.kernel_size differs from params.yaml"),
         ("data.degradation=unknown", "matrix.degradations in params.yaml does not name unknown"),
         ("model.name=wdsr", "matrix.models in params.yaml does not name wdsr"),
     ],
@@ -89,6 +91,26 @@ def test_other_params_are_not_recorded(idle, override, reason):
 def test_own_photographs_are_not_recorded(idle, tmp_path):
     params = config.load(idle.folder / "params.yaml", ["data.source=folder", f"data.folder={tmp_path}"])
     assert "data.source: folder" in record(idle.folder / "params.yaml", params)
+
+
+def test_a_mixture_is_recorded_with_its_tracks(project):
+    project.set("matrix.degradations", ["bicubic", "unknown", "mixed"])
+    project.flow("flows.prepare", "--set", "data.degradation=mixed")
+    params = config.load("params.yaml", ["data.degradation=mixed"])
+    prepared = ["photographs", "prepare@bicubic", "prepare@unknown", "prepare@mixed"]
+    assert record("params.yaml", params, ["prepare"]) == f"recorded in dvc.lock: {', '.join(prepared)}"
+    project.ran()
+    assert not [line for line in project.repro() if line.startswith("prepare")]
+
+
+def test_a_mixture_of_tracks_without_a_stage_is_refused(project, monkeypatch):
+    project.set("matrix.degradations", ["bicubic", "mixed"])
+    params = config.load("params.yaml", ["data.degradation=mixed"])
+    said = record("params.yaml", params, ["prepare"])
+    assert said.startswith("not recorded in DVC: matrix.degradations: lacks unknown, of data.mixed")
+    monkeypatch.setenv("DVC_STAGE", "prepare@mixed")
+    with pytest.raises(ConfigError, match=r"^matrix\.degradations: lacks unknown, of data\.mixed, .* add it in params"):
+        versions.check_stage(params)
 
 
 def test_inside_a_stage_recording_is_left_to_dvc(idle, monkeypatch):
