@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sr_core.data.images import SUFFIXES
-from sr_core.errors import SourceError, listed
+from sr_core.errors import SourceError, listed, shown
 from sr_core.params import DataParams
-
-_NOT_TEXT = {"Cc", "Cs", "Zl", "Zp"}  # control characters, bytes that are not UTF-8, separators of lines
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
@@ -99,12 +97,6 @@ def partners(params: DataParams, images: Sequence[Path]) -> tuple[dict[Path, Pat
             by_stem.pop(_plain(candidate.stem), None)
     offenders += [f"{shown(lr)}: has no HR image in {params.folder}" for each in by_stem.values() for lr in each]
     return found, offenders
-
-
-def shown(path: Path) -> str:
-    """The path as one line of text, quoted if it would be none."""
-    name = str(path)
-    return ascii(name) if any(unicodedata.category(letter) in _NOT_TEXT for letter in name) else name
 
 
 def _plain(name: str) -> str:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from sr_core.data.archives import Archive
-from sr_core.data.flat import held_out, images_in, partners, shown
+from sr_core.data.flat import held_out, images_in, partners
 from sr_core.data.images import read_size
-from sr_core.errors import ImageError, SourceError, listed
+from sr_core.errors import ImageError, SourceError, listed, shown
 from sr_core.params import SHIFTED, DataParams
 
 Split: TypeAlias = Literal["train", "valid"]

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from photos import noise, params_for, write_folder
 
-from sr_core.data import sources
+from sr_core.data import sample as sample_room
 from sr_core.data.images import read_rgb, write_png
+from sr_core.data.pairs import hr_files
 from sr_core.data.resize import bicubic_down
-from sr_core.data.sources import SAMPLE, dataset_name, materialise
+from sr_core.data.sample import SAMPLE
+from sr_core.data.sources import dataset_name, materialise
 from sr_core.errors import SourceError
 from sr_core.params import DataParams
 from sr_core.progress import QUIET
@@ -26,7 +28,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample of one photograph of either split: quick to write."""
-    monkeypatch.setattr(sources, "SAMPLE", tuple(photo for photo in SAMPLE if photo.key in {"chelsea", "rocket"}))
+    monkeypatch.setattr(sample_room, "SAMPLE", tuple(photo for photo in SAMPLE if photo.key in {"chelsea", "rocket"}))
 
 
 def names(folder: Path) -> list[str]:
@@ -91,7 +93,7 @@ def test_a_damaged_sample_is_written_again(tmp_path: Path, monkeypatch: pytest.M
 def test_another_table_writes_the_sample_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few(monkeypatch)
     raw = materialise(DataParams(root=str(tmp_path)), progress=QUIET)
-    monkeypatch.setattr(sources, "SAMPLE", sources.SAMPLE[:1])
+    monkeypatch.setattr(sample_room, "SAMPLE", sample_room.SAMPLE[:1])
     materialise(DataParams(root=str(tmp_path)), progress=QUIET)
 
     assert all("rocket" not in name for name in json.loads((raw / "manifest.json").read_text())["files"])
@@ -110,29 +112,11 @@ def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
 
 def test_other_photographs_under_the_same_names_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = [dataclasses.replace(photo, sha256="0" * 64) for photo in SAMPLE if photo.key in {"chelsea", "rocket"}]
-    monkeypatch.setattr(sources, "SAMPLE", tuple(wrong))
+    monkeypatch.setattr(sample_room, "SAMPLE", tuple(wrong))
 
     with pytest.raises(SourceError, match=r"(?s)chelsea\.png: not the photograph.*rocket\.jpg: not the photograph"):
         materialise(DataParams(root=str(tmp_path)), progress=QUIET)
     assert not (tmp_path / "raw").exists()
-
-
-def test_div2k_that_is_not_there_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError, match=r"(?s)lacks 900 of its 900 HR images; unpack DIV2K_train_HR\.zip .*0001\.png"
-    ):
-        materialise(DataParams(source="div2k", root=str(tmp_path)), progress=QUIET)
-
-
-def test_div2k_is_used_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "DIV2K_KEYS", {"train": range(1, 3), "valid": range(801, 802)})
-    raw = tmp_path / "raw" / "div2k"
-    for name in ("DIV2K_train_HR/0001.png", "DIV2K_train_HR/0002.png", "DIV2K_valid_HR/0801.png"):
-        write_png(raw / name, noise(8, 8))
-
-    params = DataParams(source="div2k", root=str(tmp_path))
-    assert materialise(params, progress=QUIET) == raw
-    assert dataset_name(params) == "div2k"
 
 
 def test_a_folder_is_used_where_it_lies(tmp_path: Path) -> None:
@@ -153,6 +137,74 @@ def test_a_folder_needs_two_images(tmp_path: Path, num_images: int | None) -> No
 
     with pytest.raises(SourceError, match=r"data\.folder: .*holidays.* expected a folder of at least two HR images"):
         materialise(params_for(tmp_path, folder), progress=QUIET)
+
+
+def valid_list(folder: Path, text: str | bytes) -> str:
+    path = folder / "valid.txt"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return str(path)
+
+
+def test_validation_images_can_be_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for name in ("a.png", "b b.jpg", "c#1.png", "d #2.png", "#e.png", "\u00e4.png", "z.png"):
+        write_png(folder / "00.png", noise(20, 20))
+        (folder / "00.png").replace(folder / name)
+    text = "\ufeffa\r\n\n# a comment\n  b b.jpg   # another\nc#1\nd #2.png\n#e.png\na\u0308\na.png\n"
+    params = params_for(tmp_path, folder, valid_list=valid_list(tmp_path, text))
+
+    assert materialise(params, progress=QUIET) == folder
+    files = hr_files(params, folder)
+    assert [file.name for file in files["train"]] == ["z.png"]
+    assert len(files["valid"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("# nothing\n", r"valid\.txt names no image of .*photos, expected some of them"),
+        ("00\n01\n", r"valid\.txt names all images of"),
+        (b"\xff\n", r"valid\.txt is not UTF-8 text"),
+        (
+            "00\nzz.png\n\n01.jpg\n",
+            r"names 2 images that are not in .*photos, .*\n  line 2: 'zz\.png'\n  line 4: '01\.jpg'\Z",
+        ),
+    ],
+)
+def test_a_list_that_cannot_be_followed(tmp_path: Path, text: str | bytes, reason: str) -> None:
+    folder = write_folder(tmp_path / "photos", [(20, 20)] * 2)
+    with pytest.raises(SourceError, match=rf"data\.valid_list: {'.*'}{reason}"):
+        materialise(params_for(tmp_path, folder, valid_list=valid_list(tmp_path, text)), progress=QUIET)
+
+
+@pytest.mark.parametrize("path", ["nowhere.txt", "."])
+def test_a_list_that_cannot_be_read(tmp_path: Path, path: str) -> None:
+    folder = write_folder(tmp_path / "photos", [(20, 20)] * 2)
+    with pytest.raises(SourceError, match=r"data\.valid_list: .* cannot be read \("):
+        materialise(params_for(tmp_path, folder, valid_list=str(tmp_path / path)), progress=QUIET)
+
+
+def test_the_rule_of_the_split_is_a_parameter(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", [(20, 20)] * 7)
+    files = hr_files(params_for(tmp_path, folder, valid_every=3), folder)
+    assert {split: [file.stem for file in each] for split, each in files.items()} == {
+        "train": ["01", "02", "04", "05"],
+        "valid": ["00", "03", "06"],
+    }
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"data\.folder: .*a\.png is not a folder"):
+        materialise(params_for(tmp_path, tmp_path / "a.png"), progress=QUIET)
+
+
+def test_what_a_layout_with_a_split_of_its_own_would_ignore_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    for name in ("DIV2K_train_HR/0001.png", "DIV2K_valid_HR/0801.png"):
+        write_png(folder / name, noise(20, 20))
+    with pytest.raises(SourceError, match=r"data\.valid_list: expected null, because .* is split already"):
+        materialise(params_for(tmp_path, folder, valid_list=valid_list(tmp_path, "0001")), progress=QUIET)
 
 
 def test_a_folder_in_div2ks_layout_needs_both_splits(tmp_path: Path) -> None:
