@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sr_core.data import archives, extract
+from sr_core.data import archives, extract, fetch
 from sr_core.data.archives import Archive
 from sr_core.data.images import SUFFIXES
 from sr_core.errors import SourceError, listed, shown
@@ -130,8 +130,6 @@ def _zips(params: DataParams, todo: Sequence[Archive], progress: Progress) -> di
             raise SourceError("\n".join(dict.fromkeys(offenders)))
     absent = [archive for archive in todo if archive.name not in found]
     _check_space(params, todo, absent)
-    from sr_core.data import fetch  # noqa: PLC0415
-
     downloads = [
         fetch.Download(name=each.name, url=each.url(params.mirror), bytes=each.bytes, sha256=each.sha256)
         for each in absent

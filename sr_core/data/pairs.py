@@ -91,7 +91,7 @@ def find_all_pairs(params: DataParams, raw: Path) -> dict[Split, tuple[ImagePair
                 lr = {track: _lr_files(hr, raw, split, track, params.scale) for track in tracks[split]}
                 if hr in own:
                     lr[params.degradation] = (own[hr],)
-                usable.append(_pair(hr, lr, params.scale, crop))
+                usable.append(_pair(hr, lr, params, crop))
             except ImageError as error:
                 offenders.append(str(error))
         pairs[split] = tuple(sorted(usable, key=lambda pair: pair.key))
@@ -163,8 +163,9 @@ def _check_name(hr: Path, copies: int) -> None:
         raise ImageError(f"{hr}: {copies} images have this name; rename or remove the others")
 
 
-def _pair(hr: Path, lr: Mapping[str, tuple[Path, ...]], scale: int, crop: int) -> ImagePair:
-    height, width = read_size(hr)
+def _pair(hr: Path, lr: Mapping[str, tuple[Path, ...]], params: DataParams, crop: int) -> ImagePair:
+    scale = params.scale
+    height, width = read_size(hr, max_pixels=params.max_pixels)
     side = crop * scale
     if min(height, width) < side:
         raise ImageError(

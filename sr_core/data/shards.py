@@ -12,6 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sr_core.data.extract import check_digests
 from sr_core.data.index import (
     INDEX,
     MIXED,
@@ -52,7 +53,9 @@ def build(params: DataParams, *, progress: Progress, run_tasks: RunTasks | None 
     params = dataclasses.replace(params, root=str(Path(params.root).resolve()))
     raw = materialise(params, progress=progress).resolve()
     pairs = find_all_pairs(params, raw)
-    planned = plan(params, pairs, _digests(pairs, params.num_writers, progress))
+    digests = _digests(pairs, params.num_writers, progress)
+    check_digests(raw, digests)
+    planned = plan(params, pairs, digests)
     for line in planned.remarks:
         progress.say(line)
     # the lock lies outside of what it guards, which DVC hashes
