@@ -4,7 +4,7 @@
     torchrun --nproc-per-node 2 -m sr_core train            several
     python -m flows.train edsr                              Ray Train, with everything around it
 
-Verbs: fetch, shard, train, status, evaluate, upscale; each with --help. A failure is one sentence on standard
+Verbs: inspect, fetch, shard, train, status, evaluate, upscale; each with --help. A failure is one sentence on standard
 error and an exit code that is not 0; 75 means that training was asked to stop and that the same command goes on.
 """
 
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sr_core", description=(__doc__ or "").partition("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    inspect = _verb(verbs, "inspect", _inspect, "look at the photographs before anything is built of them")
+    inspect.add_argument("dataset", nargs="?", help="sample, div2k, a folder of photographs or of shards")
+    inspect.add_argument("--output", type=Path, help="a folder for the page and its pictures (default: data/reports/…)")
     _verb(verbs, "fetch", _fetch, "bring the photographs to data/raw, verified")
     _verb(verbs, "shard", _shard, "cut them into the shards that training reads")
     _verb(verbs, "train", _train, "train, or go on with a run that was interrupted")
@@ -70,6 +73,18 @@ def _verb(
 
 def _params(arguments: argparse.Namespace) -> Params:
     return load(arguments.params, arguments.set)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from sr_core.inspect import report
+    from sr_core.progress import console
+
+    params = report.chosen(_params(arguments).data, arguments.dataset)
+    with console() as progress:
+        found, page = report.look(params, output=arguments.output, progress=progress)
+    report.show(found)
+    print(f"page and pictures: {page}")
+    return 0
 
 
 def _fetch(arguments: argparse.Namespace) -> int:

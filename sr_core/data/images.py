@@ -201,8 +201,8 @@ def _check_size(path: Path, image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
-            f"{shown(path)}: is {width}x{height} pixels, more than data.max_pixels {max_pixels}; cut or shrink it, or raise "
-            "data.max_pixels"
+            f"{shown(path)}: is {width}x{height} pixels, more than data.max_pixels {max_pixels}; "
+            "cut or shrink it, or raise data.max_pixels"
         )
 
 

@@ -14,6 +14,7 @@ from sr_core.train import run
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = {"--help", "--params", "--set"}
 OPTIONS = {
+    "inspect": {"dataset", "--output"},
     "fetch": set(),
     "shard": set(),
     "train": set(),

@@ -23,11 +23,12 @@ ROOMS = {
     "progress": {"errors"},
     "precision": {"errors"},
     "data": BASIS,
+    "inspect": BASIS | {"data"},
     "models": BASIS | {"data"},
     "upscale": BASIS | {"data", "models"},
     "evaluate": BASIS | {"data", "models", "upscale"},
     "train": BASIS | {"data", "models", "upscale"},
-    "__main__": BASIS | {"data", "models", "upscale", "evaluate", "train"},
+    "__main__": BASIS | {"data", "inspect", "models", "upscale", "evaluate", "train"},
 }
 # train and evaluate stand side by side: single modules of one that single modules of the other may use as well
 BESIDE = {
