@@ -87,10 +87,12 @@ def record(params_path: Path | str, params: Params, steps: Sequence[Step] = STEP
     if obstacle is not None:
         return f"not recorded in DVC: {obstacle}"
     stages = stages_of(params, steps)
+    dropped = _drop_damaged(project)
     command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", *stages]
     code, output = _run(command, project, timeout_s=COMMIT_TIMEOUT_S)
     if code == 0:
-        return f"recorded in dvc.lock: {', '.join(stages)}"
+        mended = f"; {dropped} damaged files in DVC's cache were replaced" if dropped else ""
+        return f"recorded in dvc.lock: {', '.join(stages)}{mended}"
     reason = output.strip().splitlines()[0].removeprefix("ERROR: ") if output.strip() else f"exit code {code}"
     return f"not recorded in DVC: {reason}; record it later with: dvc commit --force {' '.join(stages)}"
 
@@ -196,12 +198,52 @@ def _locked(project: Path) -> dict[str, str]:
         return {}
 
 
+def _cached(project: Path, md5: str) -> Path:
+    return project / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def _md5_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _drop_damaged(project: Path) -> int:
+    """Deletes files in DVC's cache that are not what their names say, and returns how many.
+
+    DVC never reads them: it would keep, hand out and push a damaged file although its shard was built again. One
+    that the working copy is linked with was verified there, so just the others are read.
+    """
+    dropped = 0
+    for path, md5 in _files_of(project, _locked(project)):
+        cached = _cached(project, md5)
+        with contextlib.suppress(OSError):  # it is not there
+            linked = (project / path).exists() and cached.samefile(project / path)
+            if not linked and _md5_of(cached) != md5.removesuffix(".dir"):
+                cached.unlink()
+                dropped += 1
+    return dropped
+
+
+def _files_of(project: Path, locked: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The path and hash of every output of `locked`, and of every file in those that are directories."""
+    for path, md5 in locked.items():
+        yield path, md5  # a directory's is that of its list
+        if md5.endswith(".dir"):
+            yield from ((f"{path}/{name}", own) for name, own in _listing(project, md5).items())
+
+
+def _listing(project: Path, md5: str) -> dict[str, str]:
+    """DVC's hash by name of every file in the directory whose own hash is `md5`; none if its list is not there."""
+    try:
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(_cached(project, md5).read_text())}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def _is_current(project: Path, md5: str, directory: Path) -> bool:
     """Whether DVC's directory hash `md5` is of what lies in `directory`: it lists the index, which lists the rest."""
-    listing = project / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
     try:
-        files = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
         found = hashlib.md5((directory / index.INDEX).read_bytes(), usedforsecurity=False).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return False
-    return files.get(index.INDEX) == found
+    return _listing(project, md5).get(index.INDEX) == found
