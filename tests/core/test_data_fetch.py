@@ -20,15 +20,9 @@ from sr_core.progress import QUIET, lines
 
 CHUNK = 100_000
 CONTENT = random.Random(7).randbytes(5 * CHUNK // 2)  # three requests
-POLICY = FetchPolicy(
-    chunk_bytes=CHUNK,
-    timeout_s=0.6,
-    floor_bytes_per_s=1000,
-    floor_window_s=0.8,
-    retries=2,
-    backoff_s=0.01,
-    longest_retry_after_s=5,
-)
+POLICY = FetchPolicy(chunk_bytes=CHUNK, retries=2, backoff_s=0.01, longest_retry_after_s=5)
+IMPATIENT = dataclasses.replace(POLICY, timeout_s=0.6, floor_bytes_per_s=1000, floor_window_s=0.8)
+SLOW = {"stall", "drip", "drip in the header"}
 
 
 @pytest.fixture(autouse=True)
@@ -118,11 +112,9 @@ def test_a_fault_and_then_well(server: Server, tmp_path: Path, fault: str, resum
     if resumes:
         leave_part(server, tmp_path)
     server.faults = [FIRST_FAULTS[fault]]
-    start_s = time.monotonic()
 
-    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert get(server, tmp_path, IMPATIENT if fault in SLOW else POLICY).read_bytes() == CONTENT
     assert names(tmp_path) == ["a.zip"]
-    assert time.monotonic() - start_s < 8
 
 
 @pytest.mark.parametrize(
@@ -148,7 +140,7 @@ def test_a_fault_that_stays_is_said(server: Server, tmp_path: Path, fault: str, 
     server.always = lambda handler, content: always(handler, content)
 
     with pytest.raises(SourceError) as caught:
-        get(server, tmp_path)
+        get(server, tmp_path, IMPATIENT if fault in SLOW else POLICY)
     assert str(caught.value) == (
         "1 of 1 files cannot be fetched; name another place in data.mirror, or a folder that holds the file in "
         f"data.archives:\n  {server.url('a.zip')}: {reason}"
