@@ -77,6 +77,8 @@ def partners(params: DataParams, images: Sequence[Path]) -> tuple[dict[Path, Pat
         raise SourceError(
             f"data.lr_folder: there is no folder {folder}, expected LR images of the names of the HR ones"
         )
+    if folder.resolve() == Path(params.folder or "").resolve():
+        raise SourceError(f"data.lr_folder: {folder} is data.folder too, expected a folder of LR images alone")
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for lr in images_in(folder):
         by_stem[_plain(lr.stem)].append(lr)

@@ -96,7 +96,7 @@ def find_all_pairs(params: DataParams, raw: Path) -> dict[Split, tuple[ImagePair
                 offenders.append(str(error))
         pairs[split] = tuple(sorted(usable, key=lambda pair: pair.key))
     if offenders:
-        raise ImageError(f"{raw}: {len(offenders)} images cannot be used:{listed(offenders)}")
+        raise ImageError(f"{shown(raw)}: {len(offenders)} images cannot be used:{listed(offenders)}")
     return pairs
 
 

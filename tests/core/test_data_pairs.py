@@ -1,5 +1,7 @@
 """Every image that cannot be used is named, in one error, before anything is written."""
 
+import dataclasses
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,143 @@ def test_what_cannot_be_made_here_needs_files(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.count("\n") == 4
     assert all(f"{t}: {raw}/DIV2K_{s}_LR_{t} does not exist" in message for t in mixed for s in ("train", "valid"))
+
+
+def test_what_div2k_offers_is_not_made_here(tmp_path: Path) -> None:
+    raw = div2k_layout(tmp_path, track=None)
+    unknown = params_for(tmp_path, raw, degradation="unknown")
+    mine = find_all_pairs(unknown, raw)
+    assert all(pair.lr == {} for pair in mine["train"] + mine["valid"])
+
+    official = dataclasses.replace(unknown, source="div2k", folder=None)
+    with pytest.raises(
+        SourceError, match=r"(?s)unknown: .*train_LR_unknown/X2 does not.*valid_LR_unknown/X2 does"
+    ):
+        find_all_pairs(official, raw)
+
+
+def test_unknown_lr_is_given_for_both_splits_or_made_for_both(tmp_path: Path) -> None:
+    raw = div2k_layout(tmp_path, track="unknown")
+    assert all("unknown" in pair.lr for pairs in pairs_of(raw, degradation="unknown").values() for pair in pairs)
+    shutil.rmtree(raw / "DIV2K_valid_LR_unknown")
+    with pytest.raises(SourceError, match=r"\n  unknown: .*DIV2K_valid_LR_unknown/X2 does not exist\Z"):
+        pairs_of(raw, degradation="unknown")
+
+
+def test_every_wanted_track_has_its_files(tmp_path: Path) -> None:
+    raw = div2k_layout(tmp_path)
+    for split, key, wild in (("train", "0001", (1, 2, 3, 4)), ("valid", "0801", ("",))):
+        (raw / f"DIV2K_{split}_HR" / f"{key}.png").replace(raw / "hr.png")
+        shutil.rmtree(raw / f"DIV2K_{split}_HR")
+        write_png(raw / f"DIV2K_{split}_HR" / f"{key}.png", noise(36, 40))
+        write_png(raw / f"DIV2K_{split}_LR_mild/{key}x4m.png", noise(9, 10))
+        for end in wild:
+            write_png(raw / f"DIV2K_{split}_LR_wild/{key}x4w{end}.png", noise(9, 10))
+    mixed = dict.fromkeys(("mild", "wild", "second_order", "bicubic"), 1.0)
+    wanted = {"scale": 4, "degradation": "mixed", "mixed": mixed}
+    (train,), (valid,) = pairs_of(raw, **wanted).values()
+
+    assert train.lr == {
+        "mild": (raw / "DIV2K_train_LR_mild/0001x4m.png",),
+        "wild": tuple(raw / f"DIV2K_train_LR_wild/0001x4w{i}.png" for i in (1, 2, 3, 4)),
+    }
+    assert valid.lr["wild"] == (raw / "DIV2K_valid_LR_wild/0801x4w.png",)
+    (raw / "DIV2K_train_LR_wild/0001x4w3.png").unlink()
+    with pytest.raises(ImageError, match=r"1 images cannot be used:\n.*0001x4w3\.png: missing; it is the x4 LR image"):
+        pairs_of(raw, **wanted)
+
+
+def own_lr(tmp_path: Path, names: list[str]) -> Path:
+    """A folder of LR images for 00.png, … of 40 x 40 pixels."""
+    for i, name in enumerate(names):
+        write_png(tmp_path / "lr" / "image.png", noise(20, 20, seed=i))
+        (tmp_path / "lr" / "image.png").replace(tmp_path / "lr" / name)
+    return tmp_path / "lr"
+
+
+def test_a_flat_folder_may_have_lr_images_of_its_own(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", [(40, 40)] * 3)
+    lr = own_lr(tmp_path, ["00.png", "01x2.PNG", "02x2.png", "notes.txt"])
+    pairs = pairs_of(folder, lr_folder=str(lr), degradation="unknown")
+
+    found = {pair.key: pair.lr for split in pairs.values() for pair in split}
+    names = {"00": "00.png", "01": "01x2.PNG", "02": "02x2.png"}
+    assert found == {key: {"unknown": (lr / name,)} for key, name in names.items()}
+
+
+def test_images_without_partners_are_named_on_both_sides(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", [(40, 40)] * 4)
+    lr = own_lr(tmp_path, ["00.png", "01.png", "01x2.png", "03x4.png", "zz.png"])
+    write_png(lr / "00.png", noise(20, 21))
+    with pytest.raises(ImageError) as caught:
+        pairs_of(folder, lr_folder=str(lr))
+    lines = str(caught.value).splitlines()[1:]
+
+    assert sorted(lines) == sorted(
+        f"  {line}"
+        for line in (
+            f"{lr}/00.png: is 21x20 pixels, expected 20x20, which is 00.png / 2",
+            f"{folder}/01.png: has 2 LR images in {lr} (01.png, 01x2.png); keep one of them",
+            f"{folder}/02.png: has no LR image in {lr}, expected 02.png or 02x2.png",
+            f"{folder}/03.png: has no LR image in {lr}, expected 03.png or 03x2.png",
+            f"{lr}/03x4.png: has no HR image in {folder}",
+            f"{lr}/zz.png: has no HR image in {folder}",
+        )
+    )
+
+
+@pytest.mark.parametrize("degradation", ["mixed", "second_order"])
+def test_own_lr_images_are_of_one_degradation(tmp_path: Path, degradation: str) -> None:
+    folder = write_folder(tmp_path / "photos", [(40, 40)] * 2)
+    with pytest.raises(SourceError, match=rf"data\.lr_folder: .*which data\.degradation {degradation} is not"):
+        pairs_of(folder, lr_folder=str(folder), degradation=degradation)
+
+
+def test_a_folder_of_own_lr_images_that_cannot_be(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", [(40, 40)] * 2)
+    for lr, reason in ((folder, "is data.folder too"), (tmp_path / "nowhere", "there is no folder")):
+        with pytest.raises(SourceError, match=rf"data\.lr_folder: .*{reason}"):
+            pairs_of(folder, lr_folder=str(lr))
+    with pytest.raises(SourceError, match=r"data\.lr_folder: expected null, because .* DIV2K's layout"):
+        pairs_of(div2k_layout(tmp_path / "layout"), lr_folder=str(folder))
+
+
+def test_names_with_spaces_and_of_any_script_are_fine(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "my photos", [(40, 40)] * 3)
+    names = ["a b  c.png", "\u00e4\u4e2d\U0001f600.png", "'\"$(x);%[1].png"]
+    for i, name in enumerate(names):
+        (folder / f"{i:02}.png").replace(folder / name)
+    build(params_for(tmp_path / "data", folder), progress=QUIET)
+    pairs = pairs_of(folder)
+    assert {pair.hr.name for split in pairs.values() for pair in split} == set(names)
+
+
+def test_what_only_looks_like_an_image_is_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", [(40, 40)] * 3)
+    (folder / "folder.png").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    (folder / "dangling.png").symlink_to("/nowhere/at/all.png")
+    (folder / "empty.png").write_bytes(b"")
+    shutil.copy(folder / "01.png", folder / "line\nbreak.png")
+    shutil.copy(folder / "01.png", os.fsencode(folder) + b"/\xff.png")
+    shutil.copy(folder / "01.png", folder / f"{'n' * 201}.png")
+    (folder / "link.png").symlink_to(folder / "00.png")  # this one is fine
+    message = refusal(tmp_path / "data", folder)
+
+    assert "8 images cannot be used" in message
+    assert message.count("\n") == 8
+    for line in (
+        "folder.png: is not a file; take it out",
+        "pipe.png: is not a file; take it out",
+        "loop.png: is a link that leads nowhere; take it out",
+        "dangling.png: is a link that leads nowhere; take it out",
+        r"line\nbreak.png': its name holds control characters or is not UTF-8; rename it",
+        r"\udcff.png': its name holds control characters or is not UTF-8; rename it",
+        "n.png: its name is longer than 200 bytes; rename it",
+        "empty.png: ",
+    ):
+        assert line in message
 
 
 def truncated(path: Path) -> None:
