@@ -160,8 +160,8 @@ def _sums_of_blocks(
     rows, columns = -(-shape[0] // _BLOCK), -(-shape[1] // _BLOCK)
     high, wide = rows + reach - 1, columns + reach - 1
     part = _with_mirror(image, range(top, top + high * side), range(left, left + wide * side))
-    blocks = part.reshape(high, side, wide, side, 3).transpose(4, 0, 2, 1, 3)
-    blocks = blocks.astype(np.float32, order="C").reshape(3, high, wide, pixels)
+    turned = part.reshape(high, side, wide, side, 3).transpose(4, 0, 2, 1, 3)
+    blocks = turned.astype(np.float32, order="C").reshape(3, high, wide, pixels)
     sums = np.zeros((3, rows, columns, _BLOCK * _BLOCK), np.float32)
     for down in range(reach):
         for right in range(reach):
