@@ -93,9 +93,7 @@ def test_what_div2k_offers_is_not_made_here(tmp_path: Path) -> None:
     assert all(pair.lr == {} for pair in mine["train"] + mine["valid"])
 
     official = dataclasses.replace(unknown, source="div2k", folder=None)
-    with pytest.raises(
-        SourceError, match=r"(?s)unknown: .*train_LR_unknown/X2 does not.*valid_LR_unknown/X2 does"
-    ):
+    with pytest.raises(SourceError, match=r"(?s)unknown: .*train_LR_unknown/X2 does not.*valid_LR_unknown/X2 does"):
         find_all_pairs(official, raw)
 
 
