@@ -76,13 +76,14 @@ def _params(arguments: argparse.Namespace) -> Params:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from sr_core.inspect import report
+    from sr_core.inspect.look import look
+    from sr_core.inspect.report import show
     from sr_core.progress import console
 
-    params = report.chosen(_params(arguments).data, arguments.dataset)
+    params = _params(arguments).data
     with console() as progress:
-        found, page = report.look(params, output=arguments.output, progress=progress)
-    report.show(found)
+        report, page = look(params, arguments.dataset, output=arguments.output, progress=progress)
+    show(report)
     print(f"page and pictures: {page}")
     return 0
 

@@ -19,13 +19,13 @@ from sr_core.inspect.drawing import INK, OF_SPLIT, PALE, PAPER, RULE, write
 from sr_core.progress import Progress
 
 WIDTH, HEIGHT = 760, 460
-LEFT, RIGHT, TOP, BOTTOM = 70, 24, 64, 56  # margins around the plot
+LEFT, RIGHT, TOP, BOTTOM = 70, 24, 88, 56  # margins around the plot
 FINER = 2  # drawn this much larger, then reduced: Pillow draws without smoothing
 BINS = 64
 MOST_DECODED = 40  # images of a split whose brightness is looked at
 SMALL = 256  # the side to which they are reduced
 Item = TypeVar("Item")
-LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # ITU-R BT.601, as in sr_core/evaluate/metrics.py
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, full range
 
 
 def brightness(
@@ -42,8 +42,8 @@ def brightness(
         total, num = np.zeros(BINS), 0
         for path in files:
             try:
-                luma = 16 + read_small(path, SMALL, max_pixels=max_pixels) @ np.asarray(LUMA)  # (h, w, 3) -> (h, w)
-                hits = np.histogram(luma, bins=BINS, range=(16, 235))[0]
+                luma = read_small(path, SMALL, max_pixels=max_pixels) @ np.asarray(LUMA)  # (h, w, 3) -> (h, w)
+                hits = np.histogram(luma, bins=BINS, range=(0, 255))[0]
                 total, num = total + hits / hits.sum(), num + 1
             except ImageError as error:
                 failures.append(str(error))
@@ -78,9 +78,9 @@ def plot_brightness(shares: Mapping[str, NDArray[np.float64]], counts: Mapping[s
     """The shares (B,) of pixels over luma; (HEIGHT, WIDTH, 3)."""
     highest = max((float(share.max()) for share in shares.values()), default=1.0)
     num = sum(counts.values())
-    plot = _Plot("Brightness", f"luma of the pixels of {num} images, reduced to {SMALL} pixels; 16 black, 235 white")
+    plot = _Plot("Brightness", f"luma of the pixels of {num} images, reduced to {SMALL} pixels; 0 is black, 255 white")
     plot.axes(x=(255, "luma"), y=(108 * highest, "% of the pixels"))
-    at = 16 + (np.arange(BINS) + 0.5) * (235 - 16) / BINS
+    at = (np.arange(BINS) + 0.5) * 255 / BINS
     for split, share in shares.items():
         plot.area(list(zip(at.tolist(), (100 * share).tolist(), strict=True)), colour=OF_SPLIT[split])
     plot.legend({split: f"{split}: {count}" for split, count in counts.items()})
@@ -108,7 +108,7 @@ class _Plot:
             self._write((left, base + 9), f"{value:g}", size=12, colour=PALE, anchor="ma")
         self._stroke([self._at((0, 0)), self._at((self._x, 0))], colour=INK)
         self._write((WIDTH - RIGHT, HEIGHT - 12), x[1], size=13, anchor="rs")
-        self._write((WIDTH - RIGHT, TOP - 4), y[1], size=13, anchor="rs")
+        self._write((LEFT, TOP - 10), y[1], size=13)
 
     def line(self, points: Sequence[tuple[float, float]], *, colour: tuple[int, int, int]) -> None:
         self._stroke([self._at(point) for point in points], colour=colour)

@@ -4,8 +4,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from sr_core.inspect.survey import Survey
-from sr_core.inspect.words import facts, member_rows, split_rows
+from sr_core.errors import shown
+from sr_core.inspect.report import Report, Section
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --pale: #70757c; --paper: #fff; --rule: #e2e5e9; --tint: #f5f7f9;
@@ -31,20 +31,21 @@ li { overflow-wrap: anywhere; white-space: pre-wrap } .bad h2 { color: var(--bad
 """
 
 
-def as_html(survey: Survey, pictures: Mapping[str, bytes]) -> str:
+def as_html(report: Report, pictures: Mapping[str, bytes]) -> str:
     """The page; `pictures` are PNG files by what they show."""
-    title = escape(f"Data set {survey.name}")
+    title = escape(shown(report.title))
+    first, *others = report.sections
     parts = [
-        f"<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>{title}</title><style>{STYLE}</style>",
-        f"<h1>{title}</h1><p>{escape(str(survey.raw))}</p>",
-        _facts(facts(survey)),
-        _problems(survey.problems),
-        _table("Photographs", *split_rows(survey)),
+        f"<h1>{title}</h1><p>{escape(shown(report.place))}</p>",
+        _facts(report.facts),
+        "".join(f"<p class=remark>{escape(line)}</p>" for line in report.remarks),
+        _problems(report.problems),
+        _table(first),
         _sheet(pictures),
         _plots(pictures),
-        _table("Low resolution", ("track", "LR images"), list(survey.origins.items())),
-        _table("Shards", *member_rows(survey)),
+        *map(_table, others),
         "</html>\n",
     ]
     return "\n".join(part for part in parts if part)
@@ -62,17 +63,20 @@ def _problems(problems: Sequence[str]) -> str:
     return f"<section class=bad><h2>Missing or refused ({len(problems)})</h2><ul>{lines}</ul></section>"
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
+def _table(section: Section) -> str:
+    if not section.lines:
         return ""
-    is_number = [all(row[i][:1].isdigit() for row in rows) for i in range(len(head))]
+    kinds = [
+        " class=number" if all(line[i][:1].isdigit() for line in section.lines) else ""
+        for i in range(len(section.head))
+    ]
 
     def line(cells: Sequence[str], tag: str) -> str:
-        kinds = [" class=number" if number else "" for number in is_number]
         return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
 
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f"<h2>{title}</h2><div class=scroll><table><tr>{line(head, 'th')}</tr>{body}</table></div>"
+    body = "".join(f"<tr>{line(cells, 'td')}</tr>" for cells in section.lines)
+    title = escape(section.title)
+    return f"<h2>{title}</h2><div class=scroll><table><tr>{line(section.head, 'th')}</tr>{body}</table></div>"
 
 
 def _sheet(pictures: Mapping[str, bytes]) -> str:

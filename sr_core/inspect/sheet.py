@@ -7,25 +7,23 @@ Shapes: H W HR size, S scale.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sr_core.data.degrade import lr_of
-from sr_core.data.images import read_rgb
-from sr_core.data.pairs import ImagePair
 from sr_core.data.resize import crop_to_multiple
-from sr_core.errors import SrError
 from sr_core.inspect.drawing import INK, MARK, PALE, PAPER, write
-from sr_core.params import DataParams
 from sr_core.progress import Progress
 
 CELL = 240  # side of a window on the sheet
 WHOLE = 320  # width of a whole image
 GAP, MARGIN = 12, 24
-HEAD, FOOT = 84, 40  # heights of the title, and of the text below each row
+HEAD, FOOT = 96, 40  # heights of the title, and of the text below each row
+SUBTITLE = (
+    "the window with most detail, as HR and as each degradation gives it to the network; enlarged by repeating pixels"
+)
 WINDOW = 24  # LR pixels of a window's side, at most
 
 
@@ -43,29 +41,35 @@ class Window:
         return image[top : top + side, left : left + side]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """An image (H, W, 3), None if it cannot be decoded, and its LR images (H // S, W // S, 3) by track."""
+
+    label: str
+    hr: NDArray[np.uint8] | None
+    lr: Mapping[str, NDArray[np.uint8]]
+    notes: Mapping[str, str]  # by track, where the LR image comes from
+
+
 def draw_sheet(
-    title: str, pairs: Sequence[ImagePair], tracks: Sequence[str], params: DataParams, *, progress: Progress
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """The sheet, (rows, columns, 3), one row for each pair, and what could not be shown; memory: one image."""
-    progress.start("Drawing the contact sheet", total=len(pairs))
+    title: str, rows: Iterable[Row], num_rows: int, tracks: Sequence[str], scale: int, *, progress: Progress
+) -> NDArray[np.uint8]:
+    """The sheet, (rows, columns, 3); takes one row after the other."""
+    progress.start("Drawing the contact sheet", total=num_rows)
     columns = 1 + len(tracks)
     width = 2 * MARGIN + WHOLE + columns * (GAP + CELL)
-    canvas = Image.new("RGB", (width, MARGIN + HEAD + len(pairs) * (CELL + FOOT) + MARGIN), PAPER)
+    canvas = Image.new("RGB", (width, MARGIN + HEAD + num_rows * (CELL + FOOT) + MARGIN), PAPER)
     pen = ImageDraw.Draw(canvas)
-    write(pen, (MARGIN, MARGIN + 22), title, size=26, width=width - 2 * MARGIN)
+    inside = width - 2 * MARGIN
+    write(pen, (MARGIN, MARGIN + 22), title, size=26, width=inside)
+    write(pen, (MARGIN, MARGIN + 46), SUBTITLE, size=14, colour=PALE, width=inside)
     lefts = [MARGIN, *(MARGIN + WHOLE + GAP + i * (CELL + GAP) for i in range(columns))]
-    for left, name in zip(lefts, ["HR", "window of HR", *tracks], strict=True):
+    for left, name in zip(lefts, ["HR", "its window", *tracks], strict=True):
         write(pen, (left, MARGIN + HEAD - 10), name, size=18)
-    failures: list[str] = []
-    for i, pair in enumerate(pairs):
-        top = MARGIN + HEAD + i * (CELL + FOOT)
-        try:
-            _row(canvas, pair, tracks, params, lefts, top, failures)
-        except SrError as error:  # the HR image itself
-            failures.append(str(error))
-            _sentence(pen, "cannot be decoded", MARGIN, top)
+    for i, row in enumerate(rows):
+        _draw_row(canvas, row, tracks, scale, lefts, MARGIN + HEAD + i * (CELL + FOOT))
         progress.advance()
-    return np.asarray(canvas), list(dict.fromkeys(failures))
+    return np.asarray(canvas)
 
 
 def busiest(image: NDArray[np.uint8], *, scale: int) -> Window:
@@ -85,36 +89,28 @@ def busiest(image: NDArray[np.uint8], *, scale: int) -> Window:
     return Window(top=top * scale, left=left * scale, side=side * scale)
 
 
-def _row(
-    canvas: Image.Image,
-    pair: ImagePair,
-    tracks: Sequence[str],
-    params: DataParams,
-    lefts: Sequence[int],
-    top: int,
-    failures: list[str],
-) -> None:
+def _draw_row(canvas: Image.Image, row: Row, tracks: Sequence[str], scale: int, lefts: Sequence[int], top: int) -> None:
     pen = ImageDraw.Draw(canvas)
-    hr = read_rgb(pair.hr, max_pixels=params.max_pixels)
-    window = busiest(crop_to_multiple(hr, params.scale), scale=params.scale)
-    _paste_whole(canvas, hr, window, top)
-    label = f"{pair.key}  {pair.width}x{pair.height}"
-    write(pen, (MARGIN, top + CELL + 18), label, size=14, colour=PALE, width=WHOLE)
+    if row.hr is None:
+        _sentence(pen, "cannot be decoded", MARGIN, top)
+        write(pen, (MARGIN, top + CELL + 18), row.label, size=14, colour=PALE, width=WHOLE)
+        return
+    hr = crop_to_multiple(row.hr, scale)
+    window = busiest(hr, scale=scale)
+    below = _paste_whole(canvas, row.hr, window, top)
+    write(pen, (MARGIN, below + 18), row.label, size=14, colour=PALE, width=WHOLE)
     _paste_window(canvas, window.of(hr), lefts[1], top)
     _note(pen, f"{window.side}x{window.side} pixels", lefts[1], top)
     for left, track in zip(lefts[2:], tracks, strict=True):
-        try:
-            lr = lr_of(pair, hr, params, track, 0)
-        except SrError as error:
-            failures.append(f"{track}: {error}")
+        lr = row.lr.get(track)
+        if lr is None:
             _sentence(pen, "not there", left, top)
-            continue
-        if lr.shape[:2] != (pair.height // params.scale, pair.width // params.scale):
+        elif lr.shape[:2] != (hr.shape[0] // scale, hr.shape[1] // scale):
             _sentence(pen, f"is {lr.shape[1]}x{lr.shape[0]} pixels", left, top)
-            continue
-        _paste_window(canvas, window.of(lr, params.scale), left, top)
-        origin = "its own file" if track in pair.lr else "made here"
-        _note(pen, f"{window.side // params.scale}x{window.side // params.scale} pixels, {origin}", left, top)
+        else:
+            _paste_window(canvas, window.of(lr, scale), left, top)
+            side = window.side // scale
+            _note(pen, ", ".join([f"{side}x{side} pixels", *filter(None, [row.notes.get(track)])]), left, top)
 
 
 def _note(pen: ImageDraw.ImageDraw, text: str, left: int, top: int) -> None:
@@ -125,8 +121,8 @@ def _sentence(pen: ImageDraw.ImageDraw, text: str, left: int, top: int) -> None:
     write(pen, (left + CELL / 2, top + CELL / 2), text, size=14, colour=INK, anchor="mm")
 
 
-def _paste_whole(canvas: Image.Image, image: NDArray[np.uint8], window: Window, top: int) -> None:
-    """The whole image as large as its place allows, the window marked."""
+def _paste_whole(canvas: Image.Image, image: NDArray[np.uint8], window: Window, top: int) -> int:
+    """The whole image as large as its place allows, the window marked; returns where it ends."""
     height, width = image.shape[:2]
     factor = min(WHOLE / width, CELL / height)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -135,6 +131,7 @@ def _paste_whole(canvas: Image.Image, image: NDArray[np.uint8], window: Window, 
     left, upper = MARGIN + round(window.left * factor), top + round(window.top * factor)
     side = max(3, round(window.side * factor))
     ImageDraw.Draw(canvas).rectangle((left, upper, left + side, upper + side), outline=MARK, width=2)
+    return top + small.height
 
 
 def _paste_window(canvas: Image.Image, part: NDArray[np.uint8], left: int, top: int) -> None:

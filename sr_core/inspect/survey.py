@@ -22,6 +22,10 @@ from sr_core.progress import Progress
 
 DIV2K_SIZE = (1356, 2040)  # a usual HR image of DIV2K, from which its shards are estimated before it is there
 NOT_THERE = "not there, and cannot be made here"
+TO_FETCH = "to fetch"
+AT_HOME = "DIV2K has them; fetched when wanted"
+
+_PUBLISHED = {(archive.track, archive.scale) for archive in archives.ARCHIVES}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +57,8 @@ class Survey:
     problems: tuple[str, ...]  # each one sentence
     ignored: Mapping[str, int]  # by suffix: files in a plain folder that are not looked at
     to_fetch: tuple[Archive, ...]
-    version: str  # the digest of built shards, or why there is none
+    version: str  # the digest of built shards; empty if there are none
+    no_version: str  # why not
 
     @property
     def raw_bytes(self) -> int:
@@ -82,20 +87,22 @@ def survey(params: DataParams, *, progress: Progress) -> Survey:
     if params.source == "div2k" and not any(sizes.values()):
         sizes = {split: [DIV2K_SIZE] * len(archives.NUMBERS[split]) for split in SPLITS}
         assumed = f"{DIV2K_SIZE[1]}x{DIV2K_SIZE[0]} pixels each, DIV2K's usual size"
+    version, no_version = _version(params)
     members, refusal = estimate(params, sizes, _variants(params, pairs))
     return Survey(
         name=sources.dataset_name(params),
         params=params,
         raw=raw,
         photographs=photographs,
-        origins=_origins(params, raw, pairs),
+        origins=_origins(params, raw, pairs, to_fetch),
         pairs=pairs,
         members=members,
         assumed=assumed,
         problems=tuple(problems + ([refusal] if refusal else [])),
         ignored=_ignored(raw),
         to_fetch=to_fetch,
-        version=_version(params),
+        version=version,
+        no_version=no_version,
     )
 
 
@@ -179,16 +186,20 @@ def _layout(track: str, scale: int) -> Archive:
     return Archive(split="train", track=track, scale=scale, bytes=0, sha256="")
 
 
-def _origins(params: DataParams, raw: Path, pairs: Sequence[ImagePair]) -> dict[str, str]:
+def _origins(params: DataParams, raw: Path, pairs: Sequence[ImagePair], to_fetch: Sequence[Archive]) -> dict[str, str]:
     """By track, in the table's order: files that are there, or made here; a track that cannot be had says so."""
     origins = {}
     for track in TRACKS:
         num = sum(track in pair.lr for pair in pairs)
         folder = _layout(track, params.scale).folder
         if num:
-            origins[track] = f"{num} images have LR files"
+            origins[track] = f"files of {num} images"
+        elif any(archive.track == track for archive in to_fetch):
+            origins[track] = TO_FETCH
         elif not is_flat(raw) and (raw / folder).is_dir() and track != "second_order":
-            origins[track] = f"LR files in {folder}"
+            origins[track] = f"files in {folder}"
+        elif params.source == "div2k" and (track, params.scale) in _PUBLISHED:
+            origins[track] = AT_HOME
         elif _official(params, track):
             origins[track] = NOT_THERE
         else:
@@ -203,8 +214,8 @@ def _ignored(raw: Path) -> dict[str, int]:
     return dict(sorted(Counter(shown(suffix) for suffix in others if suffix not in SUFFIXES).items()))
 
 
-def _version(params: DataParams) -> str:
+def _version(params: DataParams) -> tuple[str, str]:
     try:
-        return version_of({name: load_index(path) for name, path in shard_directories(params).items()}).digest
+        return version_of({name: load_index(path) for name, path in shard_directories(params).items()}).digest, ""
     except ShardError as error:
-        return f"none: {error}"
+        return "", str(error)

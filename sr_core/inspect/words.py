@@ -1,23 +1,46 @@
-"""A survey in words: the same tables for the terminal and for the page."""
+"""A survey as a report."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from sr_core.data.pairs import SPLITS
+from sr_core.inspect.report import Report, Section
 from sr_core.inspect.survey import Photograph, Survey
 from sr_core.progress import size_text
 
-Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head, lines
+
+def report_of(survey: Survey) -> Report:
+    """All of `survey` that words can say."""
+    return Report(
+        title=f"Data set {survey.name}",
+        place=str(survey.raw),
+        facts=_facts(survey),
+        sections=(_photographs(survey), _shards(survey), _tracks(survey)),
+        remarks=tuple(_remarks(survey)),
+        problems=survey.problems,
+    )
 
 
-def split_rows(survey: Survey) -> Rows:
-    """A line on the photographs of each split."""
+def _facts(survey: Survey) -> dict[str, str]:
+    found = {
+        "images to train on": str(len(survey.photographs["train"])),
+        "images for validation": str(len(survey.photographs["valid"])),
+        "photographs on disk (HR files)": size_text(survey.raw_bytes),
+    }
+    if survey.members:
+        name = f"shards of x{survey.params.scale} {survey.params.degradation}, estimated"
+        found[name] = size_text(survey.shard_bytes)
+        found["stored / raw pixels, 3 at most"] = f"{survey.members[0].stored_per_raw:.2f}"
+    return found | {"data version": survey.version[:12] or "not built yet"}
+
+
+def _photographs(survey: Survey) -> Section:
     head = ("split", "images", "smallest", "median", "largest", "megapixels", "modes", "formats", "on disk")
-    lines = [_split_row(split, survey.photographs[split]) for split in SPLITS if survey.photographs[split]]
-    return head, lines
+    lines = tuple(_split_line(split, survey.photographs[split]) for split in SPLITS if survey.photographs[split])
+    return Section(title="Photographs", head=head, lines=lines)
 
 
-def _split_row(split: str, photographs: Sequence[Photograph]) -> tuple[str, ...]:
+def _split_line(split: str, photographs: Sequence[Photograph]) -> tuple[str, ...]:
     by_size = sorted(photographs, key=lambda each: each.pixels)
     three = (by_size[0], by_size[len(by_size) // 2], by_size[-1])
     total = sum(each.pixels for each in by_size)
@@ -36,48 +59,36 @@ def _counted(names: Sequence[str]) -> str:
     return ", ".join(f"{name} {num}" for name, num in Counter(names).most_common())
 
 
-def member_rows(survey: Survey) -> Rows:
-    """A line on each directory of shards that would be built."""
-    head = ("shards", "hold", "estimated", "HR pixels stored per pixel")
-    lines: list[tuple[str, ...]] = []
+def _shards(survey: Survey) -> Section:
+    lines = []
     for member in survey.members:
-        patches = f"{member.count} patches of {member.patch}x{member.patch}"
+        patches = f"{member.count} patches of {member.patch}x{member.patch} HR pixels"
         held = patches if member.patch else f"{member.count} whole images"
         lines.append((member.name, held, size_text(member.bytes), f"{member.stored_per_raw:.2f}"))
-    return head, lines
+    head = ("directory", "holds", "bytes", "stored / raw pixels")
+    return Section(title="Shards to be, estimated", head=head, lines=tuple(lines))
 
 
-def facts(survey: Survey) -> dict[str, str]:
-    """The figures to see first, by what they are."""
-    every = [each for split in SPLITS for each in survey.photographs[split]]
-    found = {
-        "images to train on": str(len(survey.photographs["train"])),
-        "images for validation": str(len(survey.photographs["valid"])),
-        "photographs on disk (HR files)": size_text(survey.raw_bytes),
-    }
-    if survey.members:
-        found |= {
-            f"all shards, estimated (x{survey.params.scale}, {survey.params.degradation})": size_text(
-                survey.shard_bytes
-            ),
-            "stored per HR pixel (at most 3 is aimed at)": f"{survey.members[0].stored_per_raw:.2f}",
-        }
-    found["data version"] = survey.version[:12] if len(survey.version) == 64 else "not built"
-    if profiles := sum(each.header.has_profile for each in every):
-        found["colour profiles, not applied"] = str(profiles)
-    return found
+def _tracks(survey: Survey) -> Section:
+    needed = survey.params.tracks
+    lines = ((track, "yes" if track in needed else "", origin) for track, origin in survey.origins.items())
+    return Section(title="Degradations", head=("track", "wanted", "LR images"), lines=tuple(lines))
 
 
-def remarks(survey: Survey) -> list[str]:
-    """What else is worth a line."""
+def _remarks(survey: Survey) -> list[str]:
     lines = []
     if survey.assumed:
-        lines.append(f"the shards are estimated for {survey.assumed}")
+        lines.append(f"estimated for {survey.assumed}")
     if survey.to_fetch:
         total = sum(archive.bytes for archive in survey.to_fetch)
         names = ", ".join(archive.name for archive in survey.to_fetch)
-        lines.append(f"to fetch: {len(survey.to_fetch)} archives, {size_text(total)}: {names}")
+        lines.append(f"`python -m sr_core fetch` brings {len(survey.to_fetch)} archives, {size_text(total)}: {names}")
     if survey.ignored:
         ignored = ", ".join(f"{num} {suffix or 'without a suffix'}" for suffix, num in survey.ignored.items())
-        lines.append(f"not looked at, as they have no image's suffix: {ignored}")
+        lines.append(f"not looked at, as their suffix is no image's: {ignored}")
+    every = [each for split in SPLITS for each in survey.photographs[split]]
+    if profiles := sum(each.header.has_profile for each in every):
+        lines.append(f"{profiles} images carry a colour profile, which is not applied")
+    if survey.no_version:
+        lines.append(f"no data version: {survey.no_version}")
     return lines

@@ -1,0 +1,120 @@
+"""A look at shards that are built: what their indexes say, whether the files are there, and some patches.
+
+The files are not read as a whole: `sr_core/data/index.py` verifies them at the start of a training.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sr_core.data.index import HR, INDEX, MIXED, ShardIndex, load_index, version_of
+from sr_core.errors import ShardError
+from sr_core.inspect.report import Report, Section
+from sr_core.inspect.sheet import Row
+from sr_core.progress import size_text
+
+DEPTHS = ("", "*/", "*/*/", "*/*/*/")  # an index below a member, a split, a scale, or a data set
+
+
+def index_paths(folder: Path) -> list[Path]:
+    """The indexes of shards in or below `folder`; none if it holds no shards."""
+    return sorted(itertools.chain.from_iterable(folder.glob(f"{depth}{INDEX}") for depth in DEPTHS))
+
+
+def load_all(folder: Path) -> tuple[dict[Path, ShardIndex], list[str]]:
+    """By directory, the indexes in or below `folder` that can be read, and a sentence on each of the others."""
+    found, problems = {}, []
+    for path in index_paths(folder):
+        try:
+            found[path.parent] = load_index(path.parent)
+        except ShardError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def report_of_shards(folder: Path, indexes: Mapping[Path, ShardIndex], problems: list[str]) -> Report:
+    """The shards in or below `folder`."""
+    head = ("directory", "holds", "files", "bytes", "stored / raw pixels", "sha256 of the index")
+    lines = tuple(_line(folder, directory, index) for directory, index in indexes.items())
+    versions = tuple((name, digest[:12], digest) for name, digest in _versions(indexes).items())
+    total = sum(record.bytes for index in indexes.values() for record in index.files.values())
+    return Report(
+        title=f"Shards {folder.resolve().name}",
+        place=str(folder),
+        facts={"directories": str(len(indexes)), "files, as the indexes say": size_text(total)},
+        sections=(
+            Section(title="Shards", head=head, lines=lines),
+            Section(title="Data versions", head=("trained on", "short", "sha256"), lines=versions),
+        ),
+        remarks=("sizes are compared here, not the files' sha256: training does that when it starts",),
+        problems=(*problems, *_absent(indexes)),
+    )
+
+
+def rows(indexes: Mapping[Path, ShardIndex], most: int) -> Iterator[Row]:
+    """A sheet's rows: patches of the first training shard, in HR and in each degradation beside it."""
+    hr_dir = next((path for path, index in indexes.items() if index.track == HR and index.kind == "patches"), None)
+    if hr_dir is None:
+        return
+    beside = {
+        path.name: path
+        for path, index in indexes.items()
+        if path.parent == hr_dir.parent and index.kind == "patches" and path != hr_dir
+    }
+    name = next(iter(indexes[hr_dir].files))
+    try:
+        shards = {key: np.load(path / name, mmap_mode="r") for key, path in {HR: hr_dir, **beside}.items()}
+    except (OSError, ValueError):  # reported as absent or damaged
+        return
+    num = min(most, len(shards[HR]))
+    for i in ((2 * i + 1) * len(shards[HR]) // (2 * num) for i in range(num)):
+        pixels = {key: np.asarray(shard[i]) for key, shard in shards.items()}
+        hr = pixels.pop(HR)
+        yield Row(label=f"patch {i} of {name}", hr=hr, lr=pixels, notes={})
+
+
+def _line(folder: Path, directory: Path, index: ShardIndex) -> tuple[str, ...]:
+    held = {
+        "patches": f"{index.count} patches of {index.patch}x{index.patch} HR pixels",
+        "images": f"{index.count} whole images",
+        "mixed": ", ".join(f"{track} {weight:g}" for track, weight in index.weights.items()),
+    }[index.kind]
+    return (
+        str(directory.relative_to(folder)),
+        held,
+        str(len(index.files)),
+        size_text(sum(record.bytes for record in index.files.values())),
+        f"{index.stored_per_raw:.2f}",
+        index.digest[:12],
+    )
+
+
+def _versions(indexes: Mapping[Path, ShardIndex]) -> dict[str, str]:
+    """The data version of each degradation of which both splits are there."""
+    found = {}
+    for root in sorted({directory.parent.parent for directory in indexes}):
+        here = {
+            f"{path.parent.name}/{path.name}": index for path, index in indexes.items() if path.parent.parent == root
+        }
+        for track in sorted({index.track for index in here.values()} - {HR}):
+            tracks = {HR, track}
+            if track == MIXED:
+                tracks |= {name for index in here.values() for name in index.weights}
+            parts = {name: index for name, index in here.items() if index.track in tracks}
+            if {f"{split}/{each}" for split in ("train", "valid") for each in tracks} <= parts.keys():
+                found[f"{root.parent.name}/{root.name} {track}"] = version_of(parts).digest
+    return found
+
+
+def _absent(indexes: Mapping[Path, ShardIndex]) -> list[str]:
+    found = []
+    for directory, index in indexes.items():
+        for name, record in index.files.items():
+            path = directory / name
+            size = path.stat().st_size if path.is_file() else None
+            if size != record.bytes:
+                what = "missing" if size is None else f"{size} bytes, expected {record.bytes}"
+                found.append(f"{path}: {what}; run `python -m sr_core shard`")
+    return found
