@@ -126,7 +126,7 @@ def _train(arguments: argparse.Namespace) -> int:
         world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
         progress = stack.enter_context(console()) if world.is_first else QUIET
         # one rank per host reads every byte of the shards; the others wait for its verdict
-        dataset = world.on_each_host(lambda verify: open_dataset(params.data, verify=verify))
+        dataset = world.on_each_host(lambda verify: open_dataset(params.data, verify=verify, progress=progress))
         run_dir = run.run_directory(params, dataset.digest)
         result = train(params, world, run_dir, dataset=dataset, progress=progress, should_stop=stop)
         if world.is_first and not result.stopped:
