@@ -1,6 +1,6 @@
 """What building shards costs: against only decoding the same PNG files, and against cutting PNG sub-images.
 
-    python benchmarks/shards.py [--images 24] [--rounds 3]
+    python benchmarks/shards.py [--images 48] [--rounds 3]
 
 The photographs are made here: 2040 x 1356 pixels with about DIV2K's bytes per pixel. Everything is for x4, crop 48,
 patches of 480 HR pixels, one degradation (bicubic). A round is, one after the other, on one core unless said:
@@ -60,7 +60,7 @@ print(int(peak.split()[1]) * 1024)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sr-shards-") as folder:

@@ -164,7 +164,9 @@ def _train(params: Params, world: World, launch_files: LaunchFiles) -> RunResult
 
     progress: Progress = FileProgress(launch_files.progress) if world.is_first else QUIET
     verified = world.on_first(launch_files.verified.exists)
-    dataset = world.on_each_host(lambda verify: open_dataset(params.data, verify=verify and not verified))
+    dataset = world.on_each_host(
+        lambda verify: open_dataset(params.data, verify=verify and not verified, progress=progress)
+    )
     if verified:
         progress.say(f"a worker was lost: Ray started the group of {world.size} again")
     elif world.is_first:

@@ -1,4 +1,8 @@
-"""The LR image of an HR image: the data set's own file where there is one, made here otherwise."""
+"""The LR image of an HR image: the data set's own file where there is one, made here otherwise.
+
+DIV2K's mild, difficult and wild LR images are shifted by some pixels against HR. `data.align` moves them back by whole
+LR pixels, found by correlation with the bicubic LR image; what is left is less than a pixel.
+"""
 
 import dataclasses
 from typing import Any, TypeAlias
@@ -6,13 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_core.data import synthetic
+from sr_core.data import align, synthetic
 from sr_core.data.images import read_rgb
 from sr_core.data.pairs import ImagePair
 from sr_core.data.resize import bicubic_down, crop_to_multiple
 from sr_core.errors import SourceError
 from sr_core.files import digest_of
 from sr_core.params import SHIFTED, DataParams
+
+ALIGNMENT = 1  # raise it when other shifts are found: shards are built again
 
 Image: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
 
@@ -42,18 +48,24 @@ def degraded(pair: ImagePair, hr: Image | None, params: DataParams, track: str, 
     if track not in pair.lr:
         assert hr is not None
         return LrImage(pixels=_made_here(pair, crop_to_multiple(hr, params.scale), params, track, variant))
-    return LrImage(pixels=read_rgb(pair.lr[track][variant], max_pixels=params.max_pixels))
+    pixels = read_rgb(pair.lr[track][variant], max_pixels=params.max_pixels)
+    if hr is None or not needs_hr(pair, params, track):
+        return LrImage(pixels=pixels)
+    shift = align.shift(pixels, bicubic_down(hr, params.scale))
+    return LrImage(pixels=align.shifted(pixels, shift), shift=shift)
 
 
-def needs_hr(pair: ImagePair, params: DataParams, track: str) -> bool:  # noqa: ARG001
+def needs_hr(pair: ImagePair, params: DataParams, track: str) -> bool:
     """Whether the HR image must be decoded for an LR image."""
-    return track not in pair.lr
+    return track not in pair.lr or (params.align and track in SHIFTED)
 
 
 def recipe_digest(params: DataParams, track: str) -> str:
     """The sha256 of all parameters that decide the pixels of LR images made or moved here; empty: none do."""
     recipe: Any = None
-    if track != "bicubic" and track not in SHIFTED:
+    if track in SHIFTED:
+        recipe = {"align": ALIGNMENT, "limit": align.LIMIT} if params.align else None
+    elif track != "bicubic":
         recipe = synthetic.recipe(track, params)
     return "" if recipe is None else digest_of(recipe)
 

@@ -40,7 +40,8 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
         )
     images = open_dataset(params.data, verify=False).valid
     folders = index.shard_directories(params.data).items()
-    index.verify({folder: index.load_index(folder) for name, folder in folders if name.startswith("valid/")})
+    valid = {folder: index.load_index(folder) for name, folder in folders if name.startswith("valid/")}
+    index.verify(valid, progress=progress)
     return evaluate_to(
         report_directory(params, directory),
         {loaded.card.model: loaded.network},
