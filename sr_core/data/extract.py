@@ -31,7 +31,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from sr_core.data.archives import Archive, member_of, members
 from sr_core.errors import SourceError, listed, shown
 from sr_core.files import CHUNK_BYTES, FileRecord, commit_directory, to_json, write_atomic
-from sr_core.progress import Progress
+from sr_core.progress import Progress, size_text
 
 MANIFESTS = ".manifests"
 MOST_RATIO = 20  # unpacked to packed bytes; that of PNG files is 1
@@ -261,6 +261,6 @@ def _check_space(path: Path, raw: Path, size: int) -> None:
 
 def _no_room(path: Path, raw: Path, size: int) -> SourceError:
     return SourceError(
-        f"{raw}: no space left to unpack {path.name}, which takes {size / 1e9:.1f} GB; free some or set data.root to "
+        f"{raw}: no space left to unpack {path.name}, which takes {size_text(size)}; free some or set data.root to "
         "another disk, and run the same command again"
     )
