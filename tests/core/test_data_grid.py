@@ -1,6 +1,6 @@
 import pytest
 
-from sr_core.data.grid import offsets, patch_side
+from sr_core.data.grid import offsets, patch_side, stored_per_raw
 
 
 @pytest.mark.parametrize(("scale", "side"), [(2, 240), (3, 360), (4, 480), (8, 960)])
@@ -18,6 +18,17 @@ def test_the_patch_fits_into_the_smallest_image() -> None:
     assert patch_side(crop=48, scale=4, sizes=[(427, 640), (500, 741)]) == 424
     assert patch_side(crop=48, scale=4, sizes=[(427, 640), (500, 741)], wanted=400) == 400
     assert patch_side(crop=48, scale=4, sizes=[(427, 640), (500, 741)], wanted=800) == 424
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("side", [500, 512, 600, 768, 1000])
+def test_images_little_larger_than_a_patch_are_not_stored_four_times(scale: int, side: int) -> None:
+    sizes = [(side, side)] * 3 + [(side, side + side // 10)]
+    crop = 192 // scale
+    found = patch_side(crop=crop, scale=scale, sizes=sizes)
+
+    assert found % scale == 0
+    assert stored_per_raw(sizes, patch=found, crop=crop, scale=scale) <= 3
 
 
 @pytest.mark.parametrize(("patch", "crop"), [(8, 8), (9, 8), (12, 8), (20, 8), (13, 5)])
