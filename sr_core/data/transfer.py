@@ -68,7 +68,8 @@ class Transfer:
         self._web = Web(timeout_s=policy.timeout_s, max_redirects=policy.max_redirects)
         self._received, self._attempt, self._is_asking = 0, 0, False
         self._seen = (0, 0.0, 0)  # at the last look: attempt, moment, bytes received
-        self._trusts_ranges, self._trusts_caches = True, True
+        self._trusts_ranges, self._trusts_caches, self._has_waited = True, True, False
+        self._location = download.url  # where redirects have led
 
     def run(self) -> None:
         """Has the file in its place, by fetching it or by waiting for who does.
@@ -80,7 +81,7 @@ class Transfer:
         lock = self.path.parent / ".locks" / self.path.name
         with contextlib.suppress(_StoppedError), contextlib.closing(self._web):
             self._sleep(0)
-            with wait_for_lock(lock, sleep=self._sleep):
+            with wait_for_lock(lock, sleep=self._sleep_for_other):
                 if not self._is_there():
                     self._fetch()
                 self.position = self.path.stat().st_size
@@ -150,7 +151,7 @@ class Transfer:
                 self._pause(failures, error)
 
     def _attempt_to_end(self, part: Part) -> None:
-        self._attempt, self._is_asking = self._attempt + 1, True
+        self._attempt, self._is_asking, self._location = self._attempt + 1, True, self.download.url
         try:
             while not part.is_whole:
                 self._request(part)
@@ -182,12 +183,18 @@ class Transfer:
         if self._stop.wait(seconds):
             raise _StoppedError
 
+    def _sleep_for_other(self, seconds: float) -> None:
+        if not self._has_waited:
+            self._say(f"{self.download.name}: another process fetches it, and is waited for")
+        self._has_waited = True
+        self._sleep(seconds)
+
     def _request(self, part: Part) -> None:
         """Appends the next chunk, or the whole file where the server sends it all."""
-        response = self._web.get(self.download.url, self._headers(part))
+        response = self._get(self._headers(part))
         if response.status == 416:
             self._at_end(part, response)
-        elif response.headers.get_content_type() == "text/html" and not self.download.name.endswith((".html", ".htm")):
+        elif self._is_page(response):
             raise TransferError("answers with a web page (text/html), not with the file")
         elif response.status == 206:
             self._append(part, response, self._end_of_range(part, response))
@@ -197,6 +204,23 @@ class Transfer:
                 self._check_size(part, response.length)
             self._append(part, response, response.length)
         self._web.finish(response)
+
+    def _get(self, headers: dict[str, str]) -> HTTPResponse:
+        try:
+            response = self._web.get(self._location, headers)
+        except RefusedError as error:
+            if self._location == self.download.url:
+                raise
+            raise TransferError(str(error)) from error  # where a redirect led may be valid for minutes only
+        self._location = self._web.location
+        return response
+
+    def _is_page(self, response: HTTPResponse) -> bool:
+        """Whether this is a page, as of a login or of maintenance, with the status 200."""
+        if response.headers.get_content_type() != "text/html" or self.download.name.endswith((".html", ".htm")):
+            return False
+        size = (content_range(response) or (0, 0, response.length))[2]
+        return size is None or size != self.download.bytes
 
     def _headers(self, part: Part) -> dict[str, str]:
         headers = {"User-Agent": "sr-pipeline"}

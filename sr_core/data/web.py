@@ -43,12 +43,15 @@ class Web:
 
     def __init__(self, *, timeout_s: float, max_redirects: int) -> None:
         self._timeout_s, self._max_redirects = timeout_s, max_redirects
+        self.location = ""
         self._connection: http.client.HTTPConnection | None = None
         self._host: tuple[str, str] | None = None
         self._cut_because: str | None = None
 
     def get(self, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        """The answer to a GET of `url`, redirects followed, its body unread. Its status is 200, 206 or 416.
+        """The answer to a GET of `url`, its body unread. Its status is 200, 206 or 416.
+
+        Redirects are followed, to `location`.
 
         Raises:
             TransferError: no answer, or one that says to try again.
@@ -59,6 +62,7 @@ class Web:
             response = self._ask(target, headers)
             if response.status not in REDIRECTS:
                 _check_status(response)
+                self.location = target
                 return response
             target = _redirected(target, response.headers.get("Location", ""))
             self.finish(response)
@@ -148,7 +152,9 @@ class Web:
 
 def content_range(response: http.client.HTTPResponse) -> tuple[int, int, int] | None:
     """First byte, byte after the last, and size of the whole file, of an answer 206; None: it does not say so."""
-    found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", response.headers.get("Content-Range", ""))
+    found = re.fullmatch(
+        r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", response.headers.get("Content-Range", ""), re.I
+    )
     if found is None:
         return None
     first, last, size = map(int, found.groups())

@@ -38,6 +38,7 @@ class Server(ThreadingHTTPServer):
         self.always: Fault | None = None  # instead of answering well
         self.etags: dict[str, str] = {}
         self.has_etag = True
+        self.kind = "application/zip"
         self.pause_s = 0.0  # after each piece of 16 KiB
         self.requests: list[Request] = []
         self.sent = 0  # bytes of bodies
@@ -81,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self.send_header("Content-Length", str(length))
-        for name, value in headers.items():
+        for name, value in {"Content_Type": self.server.kind, **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 

@@ -4,6 +4,9 @@ import dataclasses
 import hashlib
 import random
 import re
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -288,6 +291,23 @@ def test_a_redirect_to_another_host_is_followed(server: Server, tmp_path: Path) 
         server.always = faulty_server.redirect(other.url("b.zip"))
         assert get(server, tmp_path).read_bytes() == CONTENT
         assert other.sent == len(CONTENT)
+    assert len(server.requests) == 1, "the place is remembered"
+
+
+def test_where_a_redirect_led_may_expire(server: Server, tmp_path: Path) -> None:
+    with served() as other:
+        other.files["b.zip"] = CONTENT
+        other.faults = [faulty_server.well, faulty_server.status(403)]
+        server.always = faulty_server.redirect(other.url("b.zip"))
+        assert get(server, tmp_path).read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_a_file_may_be_called_a_page(server: Server, tmp_path: Path) -> None:
+    server.kind = "text/html"
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    with pytest.raises(SourceError, match="answers with a web page"):
+        get(server, tmp_path / "other", bytes=None)
 
 
 @pytest.mark.parametrize(
@@ -408,6 +428,32 @@ def test_a_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, monk
     assert get(server, tmp_path, url="http://data.example:8080/a.zip").read_bytes() == CONTENT
     assert server.requests[0].headers["Proxy-Authorization"] == "Basic dXNlcjpwQHNz"
     assert server.requests[0].headers["Host"] == "data.example:8080"
+
+
+@pytest.fixture
+def secure(server: Server, tmp_path: Path) -> Server:
+    """The server with TLS, and a certificate that nobody trusts yet."""
+    if shutil.which("openssl") is None:
+        pytest.skip("a certificate is made by openssl")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2", "-nodes"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", *subject, *files]
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return server
+
+
+def test_tls_is_trusted_by_certificate_only(secure: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = secure.url("a.zip").replace("http://127.0.0.1", "https://localhost")
+    with pytest.raises(SourceError, match=r"has a certificate that is not trusted \(self.signed certificate\)$"):
+        get(secure, tmp_path, url=url)
+    assert secure.requests == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    secure.faults = [faulty_server.well, faulty_server.cut(0.5), faulty_server.drip, faulty_server.whole]
+    # the drip is cut from another thread, and no ciphertext may come for data
+    assert get(secure, tmp_path, IMPATIENT, url=url, bytes=None, sha256=None).read_bytes() == CONTENT
 
 
 def test_progress_counts_bytes_and_says_why_it_waits(server: Server, tmp_path: Path) -> None:
