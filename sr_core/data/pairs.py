@@ -173,15 +173,15 @@ def _pair(hr: Path, lr: Mapping[str, tuple[Path, ...]], params: DataParams, crop
             "lower data.crop, or take it out"
         )
     for file in (file for files in lr.values() for file in files):
-        _check_lr(hr, file, expected=(height // scale, width // scale), scale=scale)
+        _check_lr(hr, file, params, expected=(height // scale, width // scale))
     return ImagePair(key=hr.stem, hr=hr, height=height, width=width, lr=lr)
 
 
-def _check_lr(hr: Path, lr: Path, *, expected: tuple[int, int], scale: int) -> None:
+def _check_lr(hr: Path, lr: Path, params: DataParams, *, expected: tuple[int, int]) -> None:
     if not lr.is_file():
-        raise ImageError(f"{lr}: missing; it is the x{scale} LR image of {hr.name}")
-    height, width = read_size(lr)
+        raise ImageError(f"{lr}: missing; it is the x{params.scale} LR image of {hr.name}")
+    height, width = read_size(lr, max_pixels=params.max_pixels)
     if (height, width) != expected:
         raise ImageError(
-            f"{lr}: is {width}x{height} pixels, expected {expected[1]}x{expected[0]}, which is {hr.name} / {scale}"
+            f"{lr}: is {width}x{height} pixels, expected {expected[1]}x{expected[0]}, which is {hr.name} / {params.scale}"
         )
