@@ -29,12 +29,13 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 POLICY = FetchPolicy(chunk_bytes=CHUNK, retries=1, backoff_s=0.01)
 
 FETCH = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 from sr_core.data.fetch import Download, FetchPolicy, fetch
 from sr_core.progress import QUIET
 downloads = [Download(**each) for each in json.loads(sys.argv[1])]
 policy = FetchPolicy(chunk_bytes=int(sys.argv[3]), retries=1, backoff_s=0.01)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born ignoring it
 print("ready", flush=True)
 fetch(downloads, Path(sys.argv[2]), parallel=2, progress=QUIET, policy=policy)
 print("done", flush=True)
