@@ -91,9 +91,12 @@ def find_all_pairs(params: DataParams, raw: Path) -> dict[Split, tuple[ImagePair
                 lr = {track: _lr_files(hr, raw, split, track, params.scale) for track in tracks[split]}
                 if hr in own:
                     lr[params.degradation] = (own[hr],)
-                usable.append(_pair(hr, lr, params, crop))
+                pair = _pair(hr, lr, params, crop)
             except ImageError as error:
                 offenders.append(str(error))
+                continue
+            offenders += [fault for files in lr.values() for file in files if (fault := _lr_fault(pair, file, params))]
+            usable.append(pair)
         pairs[split] = tuple(sorted(usable, key=lambda pair: pair.key))
     if offenders:
         raise ImageError(f"{shown(raw)}: {len(offenders)} images cannot be used:{listed(offenders)}")
@@ -152,7 +155,7 @@ def _lr_files(hr: Path, raw: Path, split: Split, track: str, scale: int) -> tupl
 
 def _check_name(hr: Path, copies: int) -> None:
     """Refuses what is no file, and names of which no shard's name can be made."""
-    if shown(hr) != str(hr):
+    if shown(hr.name) != hr.name:
         raise ImageError(f"{shown(hr)}: its name holds control characters or is not UTF-8; rename it")
     if len(os.fsencode(hr.stem)) > MOST_NAME_BYTES:
         raise ImageError(f"{hr}: its name is longer than {MOST_NAME_BYTES} bytes; rename it")
@@ -172,16 +175,19 @@ def _pair(hr: Path, lr: Mapping[str, tuple[Path, ...]], params: DataParams, crop
             f"{hr}: is {width}x{height} pixels, smaller than a crop of {crop} x {scale} = {side}: "
             "lower data.crop, or take it out"
         )
-    for file in (file for files in lr.values() for file in files):
-        _check_lr(hr, file, params, expected=(height // scale, width // scale))
     return ImagePair(key=hr.stem, hr=hr, height=height, width=width, lr=lr)
 
 
-def _check_lr(hr: Path, lr: Path, params: DataParams, *, expected: tuple[int, int]) -> None:
+def _lr_fault(pair: ImagePair, lr: Path, params: DataParams) -> str | None:
+    """What is wrong with an LR file of `pair`."""
     if not lr.is_file():
-        raise ImageError(f"{lr}: missing; it is the x{params.scale} LR image of {hr.name}")
-    height, width = read_size(lr, max_pixels=params.max_pixels)
-    if (height, width) != expected:
-        raise ImageError(
-            f"{lr}: is {width}x{height} pixels, expected {expected[1]}x{expected[0]}, which is {hr.name} / {params.scale}"
-        )
+        return f"{lr}: missing; it is the x{params.scale} LR image of {pair.hr.name}"
+    try:
+        height, width = read_size(lr, max_pixels=params.max_pixels)
+    except ImageError as error:
+        return str(error)
+    expected = (pair.height // params.scale, pair.width // params.scale)
+    if (height, width) == expected:
+        return None
+    wanted = f"{expected[1]}x{expected[0]}, which is {pair.hr.name} / {params.scale}"
+    return f"{lr}: is {width}x{height} pixels, expected {wanted}"
