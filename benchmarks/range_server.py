@@ -57,8 +57,13 @@ def serving(folder: Path) -> Iterator[Server]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        listener.daemon_threads = True
+    class Listener(http.server.ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # a client that was killed
+
+    with Listener(("127.0.0.1", 0), Handler) as listener:
         server.url = f"http://127.0.0.1:{listener.server_address[1]}"
         threading.Thread(target=listener.serve_forever, daemon=True).start()
         yield server

@@ -36,7 +36,7 @@ from sr_core.params import DataParams
 PHASES = ("fetch", "extract", "degrade", "write", "index")
 INSTRUMENTS = Path(__file__).resolve().parent / "rehearsal_instruments"
 LONGEST_WAIT_S = 600.0  # for a phase to come; a phase that does not come any more is skipped
-MIXED = "{bicubic: 1, unknown: 1, second_order: 1}"
+MIXED = {"bicubic": 1.0, "unknown": 1.0, "second_order": 1.0}
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -80,7 +80,7 @@ def main() -> None:
             wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
             sys.exit(f"{len(wrong)} files differ after the kills, such as {wrong[0]}")
         for degradation in ("bicubic", "unknown", "mixed"):
-            params = DataParams(source="div2k", root=str(runs["killed"]), degradation=degradation)
+            params = DataParams(source="div2k", root=str(runs["killed"]), degradation=degradation, mixed=MIXED)
             open_dataset(params, verify=True)
         print(f"identical shard files: {len(found)}")
         print(f"rehearsal_identical_after_kills: {sum(kills.values())}")
@@ -117,7 +117,7 @@ def _start(
         "data.root": root,
         "data.mirror": server.url,
         "data.degradation": "mixed",
-        "data.mixed": MIXED,
+        "data.mixed": json.dumps(MIXED),
         "data.crop": 48,
     }
     command = [sys.executable, "-m", "flows.prepare"]
