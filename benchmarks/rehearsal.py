@@ -27,8 +27,8 @@ from pathlib import Path
 
 import div2k_like
 import range_server
-from sr_core.data.fetch import FetchPolicy
 
+from sr_core.data.fetch import FetchPolicy
 from sr_core.data.patches import open_dataset
 from sr_core.files import record_of
 from sr_core.params import DataParams
