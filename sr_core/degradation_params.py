@@ -83,7 +83,7 @@ class StageParams:
             plateau_beta=(0.1, math.inf),
             resize_scale=(0.05, 4),
             gaussian_noise=(0, 255),
-            poisson_scale=(0, math.inf),
+            poisson_scale=(0, 255),
             jpeg_quality=(1, 100),
         )
 

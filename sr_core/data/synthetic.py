@@ -9,9 +9,9 @@ is antialiased, as photographs are shrunk; there are 8 bits between the steps, w
 and HR is not sharpened first. BSRGAN (https://arxiv.org/abs/2103.14006) takes the same steps in random order.
 
 The pixels depend on seed, key, track, variant and the HR image alone. Random bits come raw from Philox, a stream of its
-own for the parameters and for each round of noise; noise is looked up in tables of quantiles, a whole number of levels
-for each pixel. That is exact, and as fast as NumPy's generators, whose streams NumPy does not promise to keep. An image
-passes in strips of a fixed height, in bounded memory.
+own for the parameters and for each round of noise. Noise is looked up in tables of quantiles and rounded to whole
+levels at random: that is exact, and faster than NumPy's generators, whose streams NumPy does not promise to keep. An
+image passes in strips of a fixed height, in bounded memory.
 """
 
 import dataclasses
@@ -39,10 +39,11 @@ Pixels = NDArray[np.uint8]  # (H, W, 3)
 T = TypeVar("T")
 
 _STRIP_ROWS = 256  # of the larger image at once, about
+_NOISE_ROWS = 16  # that get noise at once: stays in the L2 cache
 _JPEG_UNIT = 16  # rows and columns that are coded together, and apart from all others
 _JPEG_SIDE = 65_488  # the largest image side that libjpeg takes is 65500
-_LEVELS = 2**16  # quantiles of the normal distribution: up to 4.3 standard deviations
-_COUNTS = 2**12  # quantiles of each Poisson distribution: a table of 2 MiB
+_QUANTILES = 2**12  # of a distribution of noise: a table of 2 MiB for Poisson's
+_FINE = 16  # parts of a level in the tables; what remains of a 16-bit word decides how they are rounded
 _PHOTONS = 256 / 255  # Real-ESRGAN's: mean counts per level of an image that uses more than 128 of its levels
 _SUPPORT = {Image.Resampling.BOX: 0.5, Image.Resampling.BILINEAR: 1.0, Image.Resampling.BICUBIC: 2.0}
 _SHAPES = {  # (shape, whether it is round): Real-ESRGAN's kernel_prob
@@ -154,13 +155,15 @@ def _stage(
     kernel = _kernel(stage, sizes, random) if random.chance(stage.blur_probability) else None
     least, most = stage.resize_scale
     up, down = stage.resize_up_probability, stage.resize_down_probability
-    spans = {(1.0, max(1.0, most)): up, (min(1.0, least), 1.0): down, (1.0, 1.0): 1 - up - down}
-    factor = random.uniform(random.choice(tuple(spans), tuple(spans.values())))
+    spans = (1.0, max(1.0, most)), (min(1.0, least), 1.0), (1.0, 1.0)
+    factor = random.uniform(random.choice(spans, (up, down, 1 - up - down)))
     height, width = (max(1, round(side * factor)) for side in size)
     add_noise = _noise(stage, random, bits)
     out = np.empty((height, width, 3), np.uint8)
     for rows, strip in _resized(image, kernel, (height, width), random.choice(tuple(_SUPPORT))):
-        out[rows] = add_noise(strip)
+        place = out[rows]
+        for top in range(0, len(strip), _NOISE_ROWS):
+            place[top : top + _NOISE_ROWS] = add_noise(strip[top : top + _NOISE_ROWS])
     return out
 
 
@@ -208,40 +211,38 @@ def _noise(stage: StageParams, random: Random, bits: Random) -> Callable[[Pixels
     is_normal = random.chance(stage.gaussian_noise_probability)
     strength = random.uniform(stage.gaussian_noise if is_normal else stage.poisson_scale)
     channels = 1 if random.chance(stage.grey_noise_probability) else 3
-    table = _levels((_normal_quantiles() if is_normal else _poisson_noise()) * strength)
+    noise = (_normal_quantiles() if is_normal else _poisson_noise()) * (strength * _FINE)
+    table = np.rint(noise).clip(-255 * _FINE, 255 * _FINE).astype(np.int16)
 
     def add(strip: Pixels) -> Pixels:
         words = bits.words(strip.shape[0] * strip.shape[1] * channels).reshape(*strip.shape[:2], channels)
-        if is_normal:
-            place = words.astype(np.int64)
-        else:
+        place = (words // _FINE).astype(np.int32)
+        if not is_normal:
             light = strip if channels == 3 else np.asarray(Image.fromarray(strip).convert("L"))[:, :, None]
-            place = light.astype(np.int64) * _COUNTS + words // (_LEVELS // _COUNTS)
-        return (strip + table.take(place)).clip(0, 255).astype(np.uint8)
+            place += light * np.int32(_QUANTILES)
+        levels = (table.take(place) + (words % _FINE).astype(np.int16)) // _FINE
+        noisy: Pixels = (strip + levels).clip(0, 255).astype(np.uint8)
+        return noisy
 
     return add
 
 
-def _levels(noise: NDArray[np.float32]) -> NDArray[np.int16]:
-    return np.rint(noise).clip(-255, 255).astype(np.int16)
-
-
 @functools.cache
 def _normal_quantiles() -> NDArray[np.float32]:
-    """(_LEVELS,) equally probable values of the standard normal distribution."""
+    """(_QUANTILES,) equally probable values of the standard normal distribution."""
     quantile = statistics.NormalDist().inv_cdf
-    return np.array([quantile((i + 0.5) / _LEVELS) for i in range(_LEVELS)], np.float32)
+    return np.array([quantile((i + 0.5) / _QUANTILES) for i in range(_QUANTILES)], np.float32)
 
 
 @functools.cache
 def _poisson_noise() -> NDArray[np.float32]:
-    """(256 * _COUNTS,): for each level of light the noise of equally probable counts, in levels."""
+    """(256 * _QUANTILES,): for each level of light the noise of equally probable counts, in levels."""
     light = np.arange(256)
     mean = np.maximum(light * _PHOTONS, 1e-9)[:, None]
     counts = np.arange(512)  # the largest mean is 256, its deviation 16
     log_factorial = np.array([math.lgamma(count + 1) for count in counts])
     below = np.exp(counts * np.log(mean) - mean - log_factorial).cumsum(axis=1)
-    quantiles = (np.arange(_COUNTS) + 0.5) / _COUNTS
+    quantiles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     drawn = np.array([np.searchsorted(row, quantiles) for row in below])
     return (drawn / _PHOTONS - light[:, None]).astype(np.float32).reshape(-1)
 
