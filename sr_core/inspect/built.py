@@ -4,23 +4,25 @@ The files are not read as a whole: `sr_core/data/index.py` verifies them at the 
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from sr_core.data.index import HR, INDEX, MIXED, ShardIndex, load_index, version_of
 from sr_core.errors import ShardError
+from sr_core.inspect.charts import spread
 from sr_core.inspect.report import Report, Section
 from sr_core.inspect.sheet import Row
 from sr_core.progress import size_text
 
-DEPTHS = ("", "*/", "*/*/", "*/*/*/")  # an index below a member, a split, a scale, or a data set
+DEPTHS = ("", "*/", "*/*/", "*/*/*/", "*/*/*/*/")  # below a member, a split, a scale, a data set, all of them
 
 
 def index_paths(folder: Path) -> list[Path]:
     """The indexes of shards in or below `folder`; none if it holds no shards."""
-    return sorted(itertools.chain.from_iterable(folder.glob(f"{depth}{INDEX}") for depth in DEPTHS))
+    found = itertools.chain.from_iterable(folder.glob(f"{depth}{INDEX}") for depth in DEPTHS)
+    return sorted(path for path in found if path.is_file() and b'"hr_digest"' in path.read_bytes())
 
 
 def load_all(folder: Path) -> tuple[dict[Path, ShardIndex], list[str]]:
@@ -53,26 +55,23 @@ def report_of_shards(folder: Path, indexes: Mapping[Path, ShardIndex], problems:
     )
 
 
-def rows(indexes: Mapping[Path, ShardIndex], most: int) -> Iterator[Row]:
-    """A sheet's rows: patches of the first training shard, in HR and in each degradation beside it."""
+def patches(indexes: Mapping[Path, ShardIndex], most: int) -> tuple[int, list[Row]]:
+    """The scale and a sheet's rows: patches of the first training shard, in HR and in each degradation beside it."""
     hr_dir = next((path for path, index in indexes.items() if index.track == HR and index.kind == "patches"), None)
     if hr_dir is None:
-        return
-    beside = {
-        path.name: path
-        for path, index in indexes.items()
-        if path.parent == hr_dir.parent and index.kind == "patches" and path != hr_dir
-    }
+        return 1, []
+    beside = [path for path, index in indexes.items() if path.parent == hr_dir.parent and index.kind == "patches"]
     name = next(iter(indexes[hr_dir].files))
     try:
-        shards = {key: np.load(path / name, mmap_mode="r") for key, path in {HR: hr_dir, **beside}.items()}
-    except (OSError, ValueError):  # reported as absent or damaged
-        return
-    num = min(most, len(shards[HR]))
-    for i in ((2 * i + 1) * len(shards[HR]) // (2 * num) for i in range(num)):
-        pixels = {key: np.asarray(shard[i]) for key, shard in shards.items()}
-        hr = pixels.pop(HR)
-        yield Row(label=f"patch {i} of {name}", hr=hr, lr=pixels, notes={})
+        shards = {path.name: np.load(path / name, mmap_mode="r") for path in beside}
+    except (OSError, ValueError):  # reported as absent
+        return 1, []
+    count = min(map(len, shards.values()))
+    rows = []
+    for i in spread(range(count), most):
+        pixels = {member: np.asarray(shard[i]) for member, shard in shards.items()}
+        rows.append(Row(label=f"patch {i} of {name}", hr=pixels.pop(HR), lr=pixels, notes={}))
+    return indexes[hr_dir].scale, rows
 
 
 def _line(folder: Path, directory: Path, index: ShardIndex) -> tuple[str, ...]:

@@ -69,8 +69,9 @@ def _cropped(size: Size, scale: int) -> int:
 def _refusal(params: DataParams, stored: float, patch: int, smallest: int) -> str:
     if stored <= STORED_AT_MOST:
         return ""
+    key, way_out = ("crop", "lower it") if params.patch is None else ("patch", "raise it, or set it to null")
     return (
-        f"data.crop: every HR pixel would be stored {stored:.1f} times, expected at most {STORED_AT_MOST:g}: crops of "
-        f"{params.crop} x {params.scale} HR pixels out of patches of {patch}; lower data.crop, or take out images as "
-        f"small as {smallest} pixels"
+        f"data.{key}: every HR pixel would be stored {stored:.1f} times, expected at most {STORED_AT_MOST:g}: crops of "
+        f"{params.crop} x {params.scale} HR pixels out of patches of {patch}; {way_out}, or take out images as small as "
+        f"{smallest} pixels"
     )

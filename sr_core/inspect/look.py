@@ -69,11 +69,10 @@ def look(params: DataParams, dataset: str | None, *, output: Path | None, progre
 def _look_at_shards(folder: Path, progress: Progress) -> tuple[Report, Pictures]:
     indexes, problems = built.load_all(folder)
     report = built.report_of_shards(folder, indexes, problems)
-    rows = list(built.rows(indexes, NUM_ROWS))
+    scale, rows = built.patches(indexes, NUM_ROWS)
     if not rows:
         return report, {}
     tracks = list(rows[0].lr)
-    scale = next(iter(indexes.values())).scale
     return report, {"sheet": draw_sheet(report.title, rows, len(rows), tracks, scale, progress=progress)}
 
 
@@ -137,5 +136,5 @@ def _plots(found: Survey, failures: list[str], progress: Progress) -> Pictures:
 
 def _png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()

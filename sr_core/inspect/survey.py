@@ -12,6 +12,7 @@ from pathlib import Path
 from sr_core.data import archives, sources
 from sr_core.data.archives import Archive
 from sr_core.data.degrade import num_variants
+from sr_core.data.extract import manifest_path
 from sr_core.data.images import SUFFIXES, ImageHeader, read_header
 from sr_core.data.index import load_index, shard_directories, version_of
 from sr_core.data.pairs import SPLITS, ImagePair, Split, find_all_pairs, hr_files, is_flat
@@ -81,7 +82,8 @@ def survey(params: DataParams, *, progress: Progress) -> Survey:
     files = _listed(params, raw, problems)
     photographs = _headers(params, files, problems, progress)
     pairs, more = _pairs(params, raw, photographs)
-    problems += [line for line in more if line not in problems]
+    refused = tuple(f"{shown(path)}: " for path in {*files["train"], *files["valid"]} - _paths(photographs))
+    problems += [line for line in more if line not in problems and not line.startswith(refused)]
     sizes = {split: [(each.header.height, each.header.width) for each in photographs[split]] for split in SPLITS}
     assumed = ""
     if params.source == "div2k" and not any(sizes.values()):
@@ -106,20 +108,42 @@ def survey(params: DataParams, *, progress: Progress) -> Survey:
     )
 
 
+def _paths(photographs: Mapping[Split, Sequence[Photograph]]) -> set[Path]:
+    return {each.path for split in photographs.values() for each in split}
+
+
 def _place(params: DataParams, progress: Progress) -> tuple[Path, list[str], tuple[Archive, ...]]:
     """The folder with the photographs, what is wrong with it, and the archives that DIV2K still lacks."""
     if params.source == "div2k":
-        raw = Path(params.root) / "raw" / "div2k"
-        try:
-            return raw, [], tuple(each for each in archives.needed(params) if not (raw / each.folder).is_dir())
-        except SourceError as error:
-            return raw, [str(error)], ()
+        return _place_of_div2k(params)
     if params.folder is not None and not Path(params.folder).is_dir():
         raise SourceError(f"{shown(params.folder)}: there is no such folder, expected one of photographs")
     try:
         return sources.materialise(params, progress=progress), [], ()
     except SourceError as error:
         return Path(params.folder or Path(params.root) / "raw" / params.source), [str(error)], ()
+
+
+def _place_of_div2k(params: DataParams) -> tuple[Path, list[str], tuple[Archive, ...]]:
+    raw = Path(params.root) / "raw" / "div2k"
+    try:
+        needed = archives.needed(params)
+    except SourceError as error:
+        return raw, [str(error)], ()
+    there = [archive for archive in needed if (raw / archive.folder).is_dir()]
+    problems = []
+    for archive in there:
+        names = (f"{archive.folder}/{entry.name}" for entry in (raw / archive.folder).iterdir())
+        found = {archives.member_of(archive, name) for name in names}
+        expected = archives.members(archive)
+        missing = [Path(name).name for name in expected if name not in found]
+        if missing:
+            some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+            problems.append(f"{raw / archive.folder}: lacks {len(missing)} of its {len(expected)} images ({some})")
+    by_hand = {archive.split for archive in there if archive.track is None and not manifest_path(raw, archive).exists()}
+    # as sr_core/data/div2k.py: beside HR images of one's own, bicubic is made here
+    absent = (archive for archive in needed if archive not in there)
+    return raw, problems, tuple(each for each in absent if each.track != "bicubic" or each.split not in by_hand)
 
 
 def _listed(params: DataParams, raw: Path, problems: list[str]) -> dict[Split, tuple[Path, ...]]:
