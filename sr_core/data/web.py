@@ -46,6 +46,7 @@ class Web:
         self.location = ""
         self._connection: http.client.HTTPConnection | None = None
         self._host: tuple[str, str] | None = None
+        self._response: http.client.HTTPResponse | None = None
         self._cut_because: str | None = None
 
     def get(self, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
@@ -92,10 +93,11 @@ class Web:
             socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # type: ignore[union-attr]
 
     def close(self) -> None:
-        """Drops the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection, self._cut_because = None, None
+        """Drops the connection, if there is one, and what is unread."""
+        for each in (self._response, self._connection):  # the connection alone forgets an answer that ends it
+            if each is not None:
+                each.close()
+        self._response, self._connection, self._cut_because = None, None, None
 
     def _ask(self, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         try:
@@ -125,7 +127,8 @@ class Web:
             target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
             headers = {**headers, **_proxy_authorization(proxy)}
         self._connection.request("GET", target, headers={"Accept-Encoding": "identity", **headers})
-        return self._connection.getresponse()
+        self._response = self._connection.getresponse()
+        return self._response
 
     def _connect(self, parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
         if not parts.hostname:

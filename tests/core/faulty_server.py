@@ -38,6 +38,7 @@ class Server(ThreadingHTTPServer):
         self.always: Fault | None = None  # instead of answering well
         self.etags: dict[str, str] = {}
         self.has_etag = True
+        self.modified = "Sat, 01 Jan 2022 00:00:00 GMT"
         self.kind = "application/zip"
         self.pause_s = 0.0  # after each piece of 16 KiB
         self.requests: list[Request] = []
@@ -95,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def etag(self, content: bytes) -> dict[str, str]:
         tag = self.server.etags.get(self.path.lstrip("/"), f'"{hashlib.sha256(content).hexdigest()[:8]}"')
-        return {"ETag": tag} if self.server.has_etag else {"Last_Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}
+        return {"ETag": tag} if self.server.has_etag else {"Last_Modified": self.server.modified}
 
     def wanted(self, content: bytes) -> tuple[int, int] | None:
         """Start and stop of the range that was asked for."""
@@ -150,6 +151,11 @@ def part(handler: Handler, content: bytes, start: int, stop: int, *, says: tuple
 def wrong_range(handler: Handler, content: bytes) -> None:
     start, stop = handler.wanted(content) or (0, len(content))
     part(handler, content, start, stop, says=(start + 1, stop + 1))
+
+
+def later_range(handler: Handler, content: bytes) -> None:
+    start, stop = handler.wanted(content) or (0, len(content))
+    part(handler, content, start + 1, stop, says=(start + 1, stop))
 
 
 def more_than_asked(handler: Handler, content: bytes) -> None:

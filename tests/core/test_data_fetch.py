@@ -25,6 +25,7 @@ CHUNK = 100_000
 CONTENT = random.Random(7).randbytes(5 * CHUNK // 2)  # three requests
 POLICY = FetchPolicy(chunk_bytes=CHUNK, retries=2, backoff_s=0.01, longest_retry_after_s=5)
 IMPATIENT = dataclasses.replace(POLICY, timeout_s=0.6, floor_bytes_per_s=1000, floor_window_s=0.8)
+UNKNOWN: dict[str, Any] = {"bytes": None, "sha256": None}
 SLOW = {"stall", "drip", "drip in the header"}
 
 
@@ -56,11 +57,11 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != ".locks")
 
 
-def leave_part(server: Server, folder: Path) -> None:
+def leave_part(server: Server, folder: Path, **values: Any) -> None:
     """A first chunk, as a killed process leaves it."""
     server.faults = [faulty_server.well, faulty_server.status(404)]
     with pytest.raises(SourceError):
-        get(server, folder)
+        get(server, folder, **values)
     assert names(folder) == ["a.zip.part", "a.zip.part.json"]
     assert (folder / "a.zip.part").stat().st_size == CHUNK
     server.requests.clear()
@@ -192,29 +193,52 @@ def test_a_weak_etag_does_not(server: Server, tmp_path: Path) -> None:
     assert server.requests[0].if_range is None
 
 
-@pytest.mark.parametrize("fault", [faulty_server.well, faulty_server.ignores_if_range])
-@pytest.mark.parametrize("is_known", [True, False])
-def test_a_file_that_changes_midway_comes_anew(server: Server, tmp_path: Path, fault: Fault, is_known: bool) -> None:
-    leave_part(server, tmp_path)
-    server.files["a.zip"] = new = random.Random(8).randbytes(len(CONTENT) if is_known else 3 * CHUNK + 1)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faulty_server.wrong_range,
+        faulty_server.later_range,
+        faulty_server.more_than_asked,
+        faulty_server.no_range_named,
+        faulty_server.whole,
+    ],
+)
+@pytest.mark.parametrize("resumes", [False, True])
+def test_no_answer_puts_bytes_into_the_wrong_place(server: Server, tmp_path: Path, fault: Fault, resumes: bool) -> None:
+    if resumes:
+        leave_part(server, tmp_path, **UNKNOWN)
     server.faults = [fault]
-    if is_known:  # the part is of a file with this digest, and the server has what it should
-        server.files["a.zip"], new = CONTENT, CONTENT
-        server.etags["a.zip"] = '"other"'
-    values = {} if is_known else {"bytes": None, "sha256": None}
-
-    assert get(server, tmp_path, **values).read_bytes() == new
+    assert get(server, tmp_path, **UNKNOWN).read_bytes() == CONTENT
 
 
-def test_a_file_that_changes_between_two_chunks_comes_anew(server: Server, tmp_path: Path) -> None:
-    new = random.Random(8).randbytes(3 * CHUNK)
+@pytest.mark.parametrize("fault", [faulty_server.well, faulty_server.ignores_if_range])
+@pytest.mark.parametrize("has_etag", [True, False])
+def test_a_file_that_changes_midway_comes_anew(server: Server, tmp_path: Path, fault: Fault, has_etag: bool) -> None:
+    server.has_etag = has_etag
+    leave_part(server, tmp_path, **UNKNOWN)
+    server.files["a.zip"] = new = CONTENT[::-1]
+    server.modified = "Sun, 02 Jan 2022 00:00:00 GMT"
+    server.faults = [fault]
+
+    assert get(server, tmp_path, **UNKNOWN).read_bytes() == new
+
+
+def test_an_etag_that_changes_over_the_same_file_is_no_harm(server: Server, tmp_path: Path) -> None:
+    leave_part(server, tmp_path)
+    server.etags["a.zip"] = '"of another host"'
+    assert get(server, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("num_bytes", [len(CONTENT), len(CONTENT) + CHUNK])
+def test_a_file_that_changes_between_two_chunks_comes_anew(server: Server, tmp_path: Path, num_bytes: int) -> None:
+    new = random.Random(8).randbytes(num_bytes)
 
     def changes(handler: faulty_server.Handler, content: bytes) -> None:
         server.files["a.zip"] = new
         faulty_server.ignores_if_range(handler, new)
 
     server.faults = [faulty_server.well, changes]
-    assert get(server, tmp_path, bytes=None, sha256=None).read_bytes() == new
+    assert get(server, tmp_path, **UNKNOWN).read_bytes() == new
 
 
 @pytest.mark.parametrize("retry_after", ["2", "date"])
@@ -383,22 +407,21 @@ def test_another_mirror_goes_on_with_the_part_of_the_first(server: Server, tmp_p
 @pytest.mark.parametrize("fault", ["well", "whole", "without_length", "in_chunks"])
 def test_what_is_not_known_is_not_needed(server: Server, tmp_path: Path, fault: str) -> None:
     server.always = getattr(faulty_server, fault)
-    assert get(server, tmp_path, bytes=None, sha256=None).read_bytes() == CONTENT
+    assert get(server, tmp_path, **UNKNOWN).read_bytes() == CONTENT
 
 
 def test_the_first_digits_of_a_digest_are_checked(server: Server, tmp_path: Path) -> None:
     digest = hashlib.sha256(CONTENT).hexdigest()
-    known = {"bytes": None, "sha256": None}
-    assert get(server, tmp_path, **known, sha256_prefix=digest[:8].upper()).exists()
+    assert get(server, tmp_path, **UNKNOWN, sha256_prefix=digest[:8].upper()).exists()
     with pytest.raises(SourceError, match=f"has sha256 {digest}, expected 00000000"):
-        get(server, tmp_path, **known, sha256_prefix="00000000")
+        get(server, tmp_path, **UNKNOWN, sha256_prefix="00000000")
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1])
 @pytest.mark.parametrize("is_known", [True, False])
 def test_sizes_around_a_chunk(server: Server, tmp_path: Path, size: int, is_known: bool) -> None:
     server.files["a.zip"] = CONTENT[:size]
-    values = {} if is_known else {"bytes": None, "sha256": None}
+    values = {} if is_known else UNKNOWN
     assert get(server, tmp_path, **values).read_bytes() == CONTENT[:size]
 
 
@@ -453,7 +476,7 @@ def test_tls_is_trusted_by_certificate_only(secure: Server, tmp_path: Path, monk
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     secure.faults = [faulty_server.well, faulty_server.cut(0.5), faulty_server.drip, faulty_server.whole]
     # the drip is cut from another thread, and no ciphertext may come for data
-    assert get(secure, tmp_path, IMPATIENT, url=url, bytes=None, sha256=None).read_bytes() == CONTENT
+    assert get(secure, tmp_path, IMPATIENT, url=url, **UNKNOWN).read_bytes() == CONTENT
 
 
 def test_progress_counts_bytes_and_says_why_it_waits(server: Server, tmp_path: Path) -> None:
