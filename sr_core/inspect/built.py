@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sr_core.data.index import HR, INDEX, MIXED, ShardIndex, load_index, version_of
-from sr_core.errors import ShardError
+from sr_core.errors import ShardError, shown
 from sr_core.inspect.charts import spread
 from sr_core.inspect.report import Report, Section
 from sr_core.inspect.sheet import Row
@@ -43,8 +43,8 @@ def report_of_shards(folder: Path, indexes: Mapping[Path, ShardIndex], problems:
     versions = tuple((name, digest[:12], digest) for name, digest in _versions(indexes).items())
     total = sum(record.bytes for index in indexes.values() for record in index.files.values())
     return Report(
-        title=f"Shards {folder.resolve().name}",
-        place=str(folder),
+        title=f"Shards {shown(folder.resolve().name)}",
+        place=shown(folder),
         facts={"directories": str(len(indexes)), "files, as the indexes say": size_text(total)},
         sections=(
             Section(title="Shards", head=head, lines=lines),

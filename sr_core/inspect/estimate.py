@@ -72,6 +72,6 @@ def _refusal(params: DataParams, stored: float, patch: int, smallest: int) -> st
     key, way_out = ("crop", "lower it") if params.patch is None else ("patch", "raise it, or set it to null")
     return (
         f"data.{key}: every HR pixel would be stored {stored:.1f} times, expected at most {STORED_AT_MOST:g}: crops of "
-        f"{params.crop} x {params.scale} HR pixels out of patches of {patch}; {way_out}, or take out images as small as "
-        f"{smallest} pixels"
+        f"{params.crop} x {params.scale} HR pixels out of patches of {patch}; {way_out}, or take out images as small "
+        f"as {smallest} pixels"
     )

@@ -13,7 +13,7 @@ from sr_core.data.archives import Archive
 from sr_core.data.degrade import lr_of
 from sr_core.data.images import read_rgb
 from sr_core.data.pairs import SPLITS, ImagePair
-from sr_core.errors import SrError, shown
+from sr_core.errors import ConfigError, SrError, shown
 from sr_core.files import write_atomic
 from sr_core.inspect import built, charts
 from sr_core.inspect.page import as_html
@@ -50,20 +50,36 @@ def look(params: DataParams, dataset: str | None, *, output: Path | None, progre
 
     Raises:
         SourceError: there is no such folder at all.
+        ConfigError: `output` is the folder of the photographs.
     """
     if dataset is not None and dataset not in ("sample", "div2k") and built.index_paths(Path(dataset)):
+        folder = output or _default_output(params, f"shards-{Path(dataset).resolve().name}")
+        folder.mkdir(parents=True, exist_ok=True)
         report, pictures = _look_at_shards(Path(dataset), progress)
-        name = f"shards-{Path(dataset).resolve().name}"
     else:
         found = survey(chosen(params, dataset), progress=progress)
+        _check_output(found, output)
+        folder = output or _default_output(params, f"{found.name}-x{params.scale}")
+        folder.mkdir(parents=True, exist_ok=True)
         report, pictures = _look_at_photographs(found, progress)
-        name = f"{found.name}-x{params.scale}"
-    folder = output or Path(params.root) / "reports" / f"inspect-{name}"
     as_png = {title: _png(image) for title, image in pictures.items()}
     for title, data in as_png.items():
         write_atomic(folder / f"{title}.png", data)
     write_atomic(folder / PAGE, as_html(report, as_png))
     return report, folder / PAGE
+
+
+def _default_output(params: DataParams, name: str) -> Path:
+    return Path(params.root) / "reports" / f"inspect-{name}"
+
+
+def _check_output(found: Survey, output: Path | None) -> None:
+    homes = {found.raw, *(each.path.parent for split in SPLITS for each in found.photographs[split])}
+    if output is not None and output.resolve() in {home.resolve() for home in homes}:
+        raise ConfigError(
+            f"--output: {shown(output)} holds the photographs, among which the pictures would be trained on; name "
+            "another folder"
+        )
 
 
 def _look_at_shards(folder: Path, progress: Progress) -> tuple[Report, Pictures]:

@@ -4,7 +4,6 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from sr_core.errors import shown
 from sr_core.inspect.report import Report, Section
 
 STYLE = """
@@ -33,12 +32,12 @@ li { overflow-wrap: anywhere; white-space: pre-wrap } .bad h2 { color: var(--bad
 
 def as_html(report: Report, pictures: Mapping[str, bytes]) -> str:
     """The page; `pictures` are PNG files by what they show."""
-    title = escape(shown(report.title))
+    title = escape(report.title)
     first, *others = report.sections
     parts = [
         "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>{title}</title><style>{STYLE}</style>",
-        f"<h1>{title}</h1><p>{escape(shown(report.place))}</p>",
+        f"<h1>{title}</h1><p>{escape(report.place)}</p>",
         _facts(report.facts),
         "".join(f"<p class=remark>{escape(line)}</p>" for line in report.remarks),
         _problems(report.problems),

@@ -187,7 +187,7 @@ def _pairs(
             for each in photographs[split]
         )
         head, *lines = str(error).split("\n  ")
-        return tuple(alone), lines if isinstance(error, ImageError) else [" ".join([head, *lines])]
+        return tuple(alone), lines if isinstance(error, ImageError) else [f"{head} {line}" for line in lines] or [head]
 
 
 def _variants(params: DataParams, pairs: Sequence[ImagePair]) -> dict[str, int]:
@@ -239,7 +239,10 @@ def _ignored(raw: Path) -> dict[str, int]:
 
 
 def _version(params: DataParams) -> tuple[str, str]:
+    places = shard_directories(params)
+    if not any(path.exists() for path in places.values()):
+        return "", ""
     try:
-        return version_of({name: load_index(path) for name, path in shard_directories(params).items()}).digest, ""
+        return version_of({name: load_index(path) for name, path in places.items()}).digest, ""
     except ShardError as error:
         return "", str(error)

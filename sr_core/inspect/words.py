@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sr_core.data.pairs import SPLITS
+from sr_core.errors import shown
 from sr_core.inspect.report import Report, Section
 from sr_core.inspect.survey import Photograph, Survey
 from sr_core.progress import size_text
@@ -12,8 +13,8 @@ from sr_core.progress import size_text
 def report_of(survey: Survey) -> Report:
     """All of `survey` that words can say."""
     return Report(
-        title=f"Data set {survey.name}",
-        place=str(survey.raw),
+        title=f"Data set {shown(survey.name)}",
+        place=shown(survey.raw),
         facts=_facts(survey),
         sections=(_photographs(survey), _shards(survey), _tracks(survey)),
         remarks=tuple(_remarks(survey)),

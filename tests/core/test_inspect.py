@@ -15,7 +15,7 @@ from sr_core.data import archives
 from sr_core.data.images import read_rgb, write_png
 from sr_core.data.index import load_index, shard_directories
 from sr_core.data.shards import build
-from sr_core.errors import SourceError
+from sr_core.errors import ConfigError, SourceError
 from sr_core.inspect import charts, look, survey
 from sr_core.inspect.report import show
 from sr_core.params import DataParams
@@ -149,7 +149,7 @@ def test_the_page_stands_alone_and_no_name_becomes_markup(tmp_path: Path) -> Non
     assert len(parser.sources) == 3
     assert all(source.startswith("data:image/png;base64,") for source in parser.sources)
     assert "<script>.png" in parser.text
-    assert "&amp; 'x'" in parser.text
+    assert "Data set 'b> &amp; " in parser.text
     show(report)
 
 
@@ -224,6 +224,14 @@ def test_a_dataset_is_named_or_a_folder(tmp_path: Path) -> None:
         assert look.chosen(params, "sample") == DataParams(scale=params.scale)
         other = look.chosen(params, "elsewhere")
         assert other == dataclasses.replace(DataParams(scale=params.scale), source="folder", folder="elsewhere")
+
+
+def test_pictures_are_not_put_among_the_photographs(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", SIZES)
+
+    with pytest.raises(ConfigError, match=r"--output: .*photos holds the photographs"):
+        looked_at(params_for(tmp_path / "root", folder), folder / ".." / "photos")
+    assert len(list(folder.iterdir())) == len(SIZES)
 
 
 def test_built_shards_are_looked_at(tmp_path: Path) -> None:
