@@ -10,7 +10,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 
 from sr_core.data.part import Part
-from sr_core.data.web import RefusedError, TransferError, Web, content_range
+from sr_core.data.web import RefusedError, TransferError, Web, content_range, without_user
 from sr_core.errors import SourceError
 from sr_core.files import record_of, wait_for_lock
 from sr_core.progress import duration_text, size_text
@@ -69,6 +69,7 @@ class Transfer:
         self._received, self._attempt, self._is_asking = 0, 0, False
         self._seen = (0, 0.0, 0)  # at the last look: attempt, moment, bytes received
         self._trusts_ranges, self._trusts_caches, self._has_waited = True, True, False
+        self._url = without_user(download.url)  # for messages and records
         self._location = download.url  # where redirects have led
 
     def run(self) -> None:
@@ -120,7 +121,7 @@ class Transfer:
 
     def _fetch(self) -> None:
         started_s, download = time.monotonic(), self.download
-        part = Part(self.path, url=download.url, of=download.expected or download.url, total=download.bytes)
+        part = Part(self.path, url=self._url, of=download.expected or self._url, total=download.bytes)
         with part.opened():
             self._receive(part)
             if not part.sha256.startswith(download.expected):
@@ -130,7 +131,7 @@ class Transfer:
                 self._receive(part)
             if not part.sha256.startswith(download.expected):
                 part.discard()
-                raise SourceError(f"{download.url}: has sha256 {part.sha256}, expected {download.expected}")
+                raise SourceError(f"{self._url}: has sha256 {part.sha256}, expected {download.expected}")
             part.commit()
         seconds = time.monotonic() - started_s
         speed = f"{size_text(self._received / max(seconds, 1e-3))}/s"
@@ -143,7 +144,7 @@ class Transfer:
             try:
                 self._attempt_to_end(part)
             except RefusedError as error:
-                raise SourceError(f"{self.download.url}: {error}") from error
+                raise SourceError(f"{self._url}: {error}") from error
             except TransferError as error:
                 if part.position >= gained + policy.chunk_bytes:  # further than ever: a server may cut each attempt
                     failures, gained = 0, part.position
@@ -169,11 +170,9 @@ class Transfer:
         if self._stop.is_set():
             raise _StoppedError
         if failures > policy.retries:
-            raise SourceError(f"{self.download.url}: {error}, in {failures} attempts") from error
+            raise SourceError(f"{self._url}: {error}, in {failures} attempts") from error
         if error.wait_s > policy.longest_retry_after_s:
-            raise SourceError(
-                f"{self.download.url}: {error}, and asks to wait {duration_text(error.wait_s)}"
-            ) from error
+            raise SourceError(f"{self._url}: {error}, and asks to wait {duration_text(error.wait_s)}") from error
         longest = min(policy.longest_backoff_s, policy.backoff_s * 2 ** (failures - 1))
         wait_s = max(error.wait_s, longest * random.uniform(0.5, 1.0))  # or all clients come back at once
         self._say(f"{self.download.name}: {error}; trying again in {duration_text(wait_s)}")
@@ -239,7 +238,7 @@ class Transfer:
     def _end_of_range(self, part: Part, response: HTTPResponse) -> int:
         """Where the bytes of an answer 206 end, which are those that were asked for."""
         found = content_range(response) if self._trusts_ranges else None
-        if found is None or found[0] != part.position or found[1] > self._end_of_chunk(part):
+        if found is None or found[0] != part.position:
             self._trusts_ranges = False
             raise TransferError(f"answers with the wrong range {response.headers.get('Content-Range')!r}")
         name, value = part.validator or ("ETag", None)

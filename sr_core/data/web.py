@@ -67,7 +67,7 @@ class Web:
                 return response
             target = _redirected(target, response.headers.get("Location", ""))
             self.finish(response)
-        raise RefusedError(f"redirects more than {self._max_redirects} times, last to {target}")
+        raise RefusedError(f"redirects more than {self._max_redirects} times, last to {without_user(target)}")
 
     def pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         """The body as it comes, to the end that the server or the network has set."""
@@ -125,8 +125,9 @@ class Web:
         target = urllib.parse.quote(path, safe="/?%:@!$&'()*+,;=~")
         if proxy is not None and parts.scheme == "http":
             target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
-            headers = {**headers, **_proxy_authorization(proxy)}
-        self._connection.request("GET", target, headers={"Accept-Encoding": "identity", **headers})
+            headers = {**headers, **_authorization(proxy, "Proxy-Authorization")}
+        more = {"Accept-Encoding": "identity", **_authorization(parts, "Authorization")}
+        self._connection.request("GET", target, headers={**headers, **more})
         self._response = self._connection.getresponse()
         return self._response
 
@@ -139,7 +140,7 @@ class Web:
             return kind(parts.hostname, parts.port, timeout=self._timeout_s)
         connection = kind(proxy.hostname or "", proxy.port, timeout=self._timeout_s)
         if parts.scheme == "https":
-            connection.set_tunnel(parts.hostname, parts.port, headers=_proxy_authorization(proxy))
+            connection.set_tunnel(parts.hostname, parts.port, headers=_authorization(proxy, "Proxy-Authorization"))
         return connection
 
     def _guarded(self, call: Callable[[], T]) -> T:
@@ -151,6 +152,11 @@ class Web:
             raise RefusedError(f"is not a URL that can be fetched ({error})") from error
         except (OSError, http.client.HTTPException) as error:
             raise TransferError(self._cut_because or _reason(error, self._timeout_s)) from error
+
+
+def without_user(url: str) -> str:
+    """The URL without a user's name and password."""
+    return re.sub(r"//[^/]*@", "//", url, count=1)
 
 
 def content_range(response: http.client.HTTPResponse) -> tuple[int, int, int] | None:
@@ -218,8 +224,9 @@ def _proxy(parts: urllib.parse.SplitResult) -> urllib.parse.SplitResult | None:
     return urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
 
 
-def _proxy_authorization(proxy: urllib.parse.SplitResult) -> dict[str, str]:
-    if proxy.username is None:
+def _authorization(parts: urllib.parse.SplitResult, header: str) -> dict[str, str]:
+    """Of http://user:password@host."""
+    if parts.username is None:
         return {}
-    user = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
+    user = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+    return {header: f"Basic {base64.b64encode(user.encode()).decode()}"}

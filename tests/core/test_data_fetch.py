@@ -453,6 +453,18 @@ def test_a_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, monk
     assert server.requests[0].headers["Host"] == "data.example:8080"
 
 
+def test_a_password_goes_to_its_server_and_into_no_message(server: Server, tmp_path: Path) -> None:
+    with served() as other:
+        other.always = faulty_server.status(404)
+        server.faults = [faulty_server.well, faulty_server.redirect(other.url("a.zip"))]
+        url = server.url("a.zip").replace("//", "//me:s%40cret@")
+        with pytest.raises(SourceError, match=r":\n  http://127\.0\.0\.1:\d+/a\.zip: answers HTTP 404") as caught:
+            get(server, tmp_path, url=url)
+        assert "Authorization" not in other.requests[0].headers
+    assert {request.headers["Authorization"] for request in server.requests} == {"Basic bWU6c0BjcmV0"}
+    assert "cret" not in str(caught.value) + (tmp_path / "a.zip.part.json").read_text()
+
+
 @pytest.fixture
 def secure(server: Server, tmp_path: Path) -> Server:
     """The server with TLS, and a certificate that nobody trusts yet."""
