@@ -218,7 +218,7 @@ def test_a_file_that_changes_midway_comes_anew(server: Server, tmp_path: Path, f
     leave_part(server, tmp_path, **UNKNOWN)
     server.files["a.zip"] = new = CONTENT[::-1]
     server.modified = "Sun, 02 Jan 2022 00:00:00 GMT"
-    server.faults = [fault]
+    server.always = fault
 
     assert get(server, tmp_path, **UNKNOWN).read_bytes() == new
 
