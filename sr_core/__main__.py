@@ -194,9 +194,16 @@ def _upscale(arguments: argparse.Namespace) -> int:
             folder=arguments.output,
             overwrite=arguments.overwrite,
             device=fastest_device(),
+            max_pixels=_max_pixels(arguments),
             progress=progress,
         )
     return 0
+
+
+def _max_pixels(arguments: argparse.Namespace) -> int:
+    """That of the parameters, which need not be there where a model is named."""
+    needed = arguments.model is None or arguments.set or Path(arguments.params).exists()
+    return (_params(arguments) if needed else Params()).data.max_pixels
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sr_core.data import images
+from sr_core.data.policy import MAX_PIXELS
 from sr_core.errors import ConfigError, SrError, listed
 from sr_core.precision import autocast, resolve
 from sr_core.progress import QUIET, Progress
@@ -113,16 +114,17 @@ def upscale_file(
     device: torch.device | None = None,
     precision: AnyPrecision = "auto",
     tile: int | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = QUIET,
 ) -> None:
     """Upscales the image file `source` into the PNG file `target`, which appears whole or not at all.
 
     Raises:
-        ImageError: `source` cannot be decoded, or its mode (transparency, 16 bits, CMYK) is not accepted.
+        ImageError: `source` cannot be decoded, is not accepted (sr_core/data/policy.py), or has too many pixels.
         SrError: `target` exists, is not a PNG's name or cannot be written, or memory does not suffice.
     """
     _check_target(source, target, overwrite)
-    image = images.read_rgb(source)
+    image = images.read_rgb(source, max_pixels=max_pixels)
     enlarged = upscale(network, image, device=device, precision=precision, tile=tile, progress=progress)
     try:
         images.write_png(target, enlarged)
@@ -138,6 +140,7 @@ def upscale_files(
     overwrite: bool = False,
     device: torch.device | None = None,
     precision: AnyPrecision = "auto",
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = QUIET,
 ) -> tuple[Path, ...]:
     """Upscales each of `sources` into `<name>-x<S>.png`, in `folder` or beside it, and returns these paths.
@@ -159,6 +162,7 @@ def upscale_files(
                 overwrite=overwrite,
                 device=device,
                 precision=precision,
+                max_pixels=max_pixels,
                 progress=progress,
             )
             written.append(target)

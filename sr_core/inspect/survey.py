@@ -19,7 +19,7 @@ from sr_core.data.pairs import SPLITS, ImagePair, Split, find_all_pairs, hr_file
 from sr_core.errors import ImageError, ShardError, SourceError, SrError, shown
 from sr_core.inspect.estimate import Member, estimate
 from sr_core.params import SHIFTED, TRACKS, DataParams
-from sr_core.progress import Progress
+from sr_core.progress import Progress, size_text
 
 DIV2K_SIZE = (1356, 2040)  # a usual HR image of DIV2K, from which its shards are estimated before it is there
 NOT_THERE = "not there, and cannot be made here"
@@ -214,10 +214,11 @@ def _origins(params: DataParams, raw: Path, pairs: Sequence[ImagePair], to_fetch
     """By track, in the table's order: files that are there, or made here; a track that cannot be had says so."""
     origins = {}
     for track in TRACKS:
-        num = sum(track in pair.lr for pair in pairs)
+        files = [pair.lr[track] for pair in pairs if track in pair.lr]
         folder = _layout(track, params.scale).folder
-        if num:
-            origins[track] = f"files of {num} images"
+        if files:
+            size = sum(path.stat().st_size for each in files for path in each)
+            origins[track] = f"files of {len(files)} images, {size_text(size)}"
         elif any(archive.track == track for archive in to_fetch):
             origins[track] = TO_FETCH
         elif not is_flat(raw) and (raw / folder).is_dir() and track != "second_order":

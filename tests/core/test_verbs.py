@@ -55,6 +55,9 @@ def test_from_photographs_to_an_enlarged_one(settings, capsys, tmp_path):
     photograph = Path(params.data.folder) / "00.png"
     assert main(["upscale", str(photograph), "--output", str(tmp_path), *settings]) == 0
     assert (tmp_path / "00-x2.png").is_file()
+    limit = ["--set", "data.max_pixels=99"]
+    assert main(["upscale", str(photograph), "--output", str(tmp_path / "new"), *settings, *limit]) != 0
+    assert "00.png: is 48x40 pixels, more than data.max_pixels 99" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
