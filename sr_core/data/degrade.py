@@ -14,7 +14,7 @@ from sr_core.data import align, synthetic
 from sr_core.data.images import read_rgb
 from sr_core.data.pairs import ImagePair
 from sr_core.data.resize import bicubic_down, crop_to_multiple
-from sr_core.errors import SourceError
+from sr_core.errors import ImageError, SourceError
 from sr_core.files import digest_of
 from sr_core.params import SHIFTED, DataParams
 
@@ -48,10 +48,14 @@ def degraded(pair: ImagePair, hr: Image | None, params: DataParams, track: str, 
     if track not in pair.lr:
         assert hr is not None
         return LrImage(pixels=_made_here(pair, crop_to_multiple(hr, params.scale), params, track, variant))
-    pixels = read_rgb(pair.lr[track][variant], max_pixels=params.max_pixels)
+    path = pair.lr[track][variant]
+    pixels = read_rgb(path, max_pixels=params.max_pixels)
     if hr is None or not needs_hr(pair, params, track):
         return LrImage(pixels=pixels)
-    shift = align.shift(pixels, bicubic_down(hr, params.scale))
+    reference = bicubic_down(hr, params.scale)
+    if pixels.shape != reference.shape:
+        raise ImageError(f"{path}: is of another size than {pair.hr} / {params.scale}; replace it by the right one")
+    shift = align.shift(pixels, reference)
     return LrImage(pixels=align.shifted(pixels, shift), shift=shift)
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sr_core.data import degrade
-from sr_core.data.grid import STORED_LIMIT, offsets, patch_side
+from sr_core.data.grid import STORED_AT_MOST, STORED_LIMIT, offsets, patch_side
 from sr_core.data.index import HR, VERSION, ShardIndex, directory_of, members_of
 from sr_core.data.pairs import SPLITS, ImagePair, Split
 from sr_core.data.writers import Output, Piece, ShardTask, Written
@@ -100,15 +100,19 @@ def plan(params: DataParams, pairs: Mapping[Split, Sequence[ImagePair]], digests
             f"data.crop: crops of {params.crop} x {params.scale} HR pixels out of patches of {patch} would store every "
             f"pixel {stored:.0f} times; lower data.crop, raise data.patch, or take out images as small as {smallest.hr}"
         )
-    remarks = () if params.patch in (None, patch) else (_clamped(params, patch, smallest),)
+    remarks = tuple(_remarks(params, patch, stored, smallest))
     return Plan(params=params, tracks=tuple(tracks), groups=groups, patch=patch, remarks=remarks)
 
 
-def _clamped(params: DataParams, patch: int, smallest: ImagePair) -> str:
-    return (
-        f"data.patch: is {params.patch}, but {smallest.hr} is {smallest.width}x{smallest.height} pixels: "
-        f"patches of {patch} are stored"
-    )
+def _remarks(params: DataParams, patch: int, stored: float, smallest: ImagePair) -> Iterator[str]:
+    size = f"{smallest.hr} is {smallest.width}x{smallest.height} pixels"
+    if params.patch not in (None, patch):
+        yield f"data.patch: is {params.patch}, but {size}: patches of {patch} are stored"
+    if params.patch is None and stored > STORED_AT_MOST:
+        yield (
+            f"data.crop: every pixel is stored {stored:.1f} times, where {STORED_AT_MOST:g} is aimed at, because "
+            f"{size}; lower data.crop or take out images as small to store less"
+        )
 
 
 def _piece(pair: ImagePair, params: DataParams, patch: int, digests: Mapping[Path, str]) -> Piece:

@@ -103,7 +103,8 @@ def _summary(tracks: Sequence[TrackPlan], version: DataVersion) -> str:
 def _finished(planned: Plan, progress: Progress) -> dict[Path, Written]:
     """What stands as planned, by path; an index of other sources is taken away, and what killed writers left."""
     recorded = {path: written for each in planned.tracks for path, written in _recorded(each).items()}
-    progress.start("Checking shards", total=len(recorded))
+    if recorded:
+        progress.start("Checking shards", total=len(recorded))
     damage = damaged({path: written.record for path, written in recorded.items()}, progress=progress)
     by_folder: dict[Path, list[str]] = defaultdict(list)
     for path, text in damage.items():

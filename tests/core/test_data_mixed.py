@@ -172,6 +172,7 @@ def test_its_tracks_are_shared_with_other_degradations(tmp_path: Path, photos: P
     }
     assert written_by(params) == {"train/bicubic", "valid/bicubic"}
     before = open_dataset(params, verify=True).digest
+    assert before == build(params, progress=QUIET).digest
     assert written_by(unknown) == set()
     other = dataclasses.replace(params, mixed={"bicubic": 1.0, "unknown": 1.0})
     assert written_by(other) == set()

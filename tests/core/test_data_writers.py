@@ -187,3 +187,13 @@ def test_a_patch_that_is_too_large_is_said_once(tmp_path: Path) -> None:
     assert "data.patch: is 64, but " in clamped[0]
     assert "48 pixels: patches of 48 are stored" in clamped[0]
     assert "stored/raw 2." in said[-1]
+
+
+def test_more_than_three_times_is_said(tmp_path: Path) -> None:
+    photos = write_folder(tmp_path / "photos", [(20, 20), (22, 60), (60, 60), (60, 60)])
+    said: list[str] = []
+    build(params_for(tmp_path / "data", photos), progress=lines(said.append))
+
+    (line,) = [line for line in said if line.startswith("data.crop")]
+    assert "times, where 3 is aimed at, because " in line
+    assert "01.png is 60x22 pixels; lower data.crop" in line
