@@ -44,7 +44,9 @@ VARIABLES = {
     "RAY_raylet_report_resources_period_milliseconds": "1000",
     "RAY_raylet_check_gc_period_milliseconds": "5000",
     "RAY_worker_niceness": "0",  # 15 by default: training would yield to anything else; torchrun does not
-    # on a busy machine Ray's own processes took longer to start than it waits for them (30 s, 10 s)
+}
+# on a busy machine Ray's own processes took longer to start than it waits for them (30 s, 10 s)
+PATIENCE = {
     "RAY_gcs_server_port_wait_time_s": "120",
     "RAY_raylet_client_num_connect_attempts": "60",
 }
@@ -60,8 +62,9 @@ def connected(address: str, logs: Path, *, num_cpus: int) -> Iterator[Any]:
     """
     ray = require("ray", "pipeline")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    with _variables(VARIABLES), contextlib.ExitStack() as stack:
-        if address == "local":
+    own = address == "local"
+    with _variables(VARIABLES | (PATIENCE if own else {})), contextlib.ExitStack() as stack:
+        if own:
             # all that Ray starts inherits it: a thread that wakes does not interrupt the one that runs
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
             ray.init(
@@ -75,9 +78,23 @@ def connected(address: str, logs: Path, *, num_cpus: int) -> Iterator[Any]:
             _end_monitors(ray)
         else:
             _check_address(address)
-            ray.init(address=address, **quiet)
+            _join(ray, address, quiet)
         stack.callback(ray.shutdown)
         yield ray
+
+
+def _join(ray: Any, address: str, settings: Mapping[str, Any]) -> None:
+    from ray._private.authentication import authentication_token_setup as tokens
+
+    # whoever has a token starts clusters that ask for it, but is not asked for it when joining one
+    tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        ray.init(address=address, **settings)
+    except (ConnectionError, ray.exceptions.AuthenticationError):
+        raise ConfigError(
+            f"launch.address: Ray at {address} did not let us in, expected a cluster of Ray {ray.__version__} "
+            "whose token (there: `ray get-auth-token`) is in RAY_AUTH_TOKEN or in ~/.ray/auth_token"
+        ) from None
 
 
 def _check_address(address: str) -> None:

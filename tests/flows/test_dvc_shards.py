@@ -149,7 +149,7 @@ def test_a_damaged_file_in_dvcs_cache_is_found_and_replaced(tmp_path):
     flip_a_byte(cached)
     project.dvc("checkout", *STAGES)
     assert project.dvc("status", *STAGES).strip() == "Data and pipelines are up to date."  # DVC does not see it
-    with pytest.raises(ShardError, match=rf"1 of 1 files are damaged.*\n.*{shard.name}: sha256"):
+    with pytest.raises(ShardError, match=rf"1 of 6 files are damaged.*\n.*{shard.name}: sha256"):
         open_dataset(params.data, verify=True)
     build(project)
     open_dataset(params.data, verify=True)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +17,11 @@ import pytest
 import ray.exceptions
 from processes import MARK, alive, wait_until
 
-from flows import shard_tasks
+from flows import child, shard_tasks
 from sr_core import config
 from sr_core.data import shards
 from sr_core.data.images import write_png
-from sr_core.errors import ImageError, ShardError
+from sr_core.errors import ConfigError, ImageError, ShardError
 from sr_core.progress import QUIET
 
 NUM_PHOTOGRAPHS = 8
@@ -100,7 +102,7 @@ def test_a_task_whose_worker_is_lost_runs_again(params, tmp_path, times):
 
 BUILD = """
 import sys
-from flows import shard_tasks
+from flows import child, shard_tasks
 from sr_core import config
 shard_tasks.build(config.load(sys.argv[1]), say=None)
 """
@@ -167,7 +169,8 @@ def test_workers_that_are_always_lost_are_one_sentence():
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_cluster_that_runs_already_builds_the_same_and_goes_on_running(params, tmp_path):
+def test_a_cluster_that_runs_already_builds_the_same_and_goes_on_running(params, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
     port = made.free_port()
     temporary = Path("/tmp") / f"sr-test-{os.getpid()}"
     command = f"start --head --port {port} --num-cpus 3 --include-dashboard false --disable-usage-stats --block"
@@ -184,9 +187,11 @@ def test_a_cluster_that_runs_already_builds_the_same_and_goes_on_running(params,
         there = dataclasses.replace(params, launch=dataclasses.replace(params.launch, address=f"127.0.0.1:{port}"))
         assert built(there) == in_one_process(params, tmp_path)
         assert head.poll() is None
+        monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
+        shutil.rmtree(there.data.root)
+        with pytest.raises(ConfigError, match=r"^launch\.address: Ray at 127.* did not let us in, .* RAY_AUTH_TOKEN"):
+            built(there)
     finally:
         head.terminate()
         head.wait(timeout=60)
-        from flows import child
-
         child.end_session(head.pid)
