@@ -211,6 +211,19 @@ def test_no_answer_puts_bytes_into_the_wrong_place(server: Server, tmp_path: Pat
     assert get(server, tmp_path, **UNKNOWN).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize(
+    "fault", [faulty_server.not_satisfiable, faulty_server.later_range, faulty_server.no_range_named]
+)
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_server_with_bad_ranges_is_asked_for_all(server: Server, tmp_path: Path, fault: Fault, resumes: bool) -> None:
+    if resumes:
+        leave_part(server, tmp_path)
+    server.always = lambda handler, content: (fault if handler.headers.get("Range") else faulty_server.whole)(
+        handler, content
+    )
+    assert get(server, tmp_path).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("fault", [faulty_server.well, faulty_server.ignores_if_range])
 @pytest.mark.parametrize("has_etag", [True, False])
 def test_a_file_that_changes_midway_comes_anew(server: Server, tmp_path: Path, fault: Fault, has_etag: bool) -> None:
