@@ -52,7 +52,7 @@ class Archive:
             return f"DIV2K_{self.split}_HR"
         if self.track in _LETTER:
             return f"DIV2K_{self.split}_LR_{self.track}"
-        if self.scale == 8:
+        if (self.track, self.scale) == ("bicubic", 8):
             return f"DIV2K_{self.split}_LR_x8"
         return f"DIV2K_{self.split}_LR_{self.track}/X{self.scale}"
 

@@ -121,7 +121,7 @@ def _tracks_with_files(params: DataParams, raw: Path) -> dict[Split, list[str]]:
     """By split, the tracks for which there are LR files in DIV2K's layout."""
     tracks = [track for track in params.tracks if track != _ALWAYS_MADE_HERE and params.lr_folder is None]
     found: dict[Split, list[str]] = {split: [] for split in SPLITS}
-    offenders = []
+    missing = []
     for track in tracks:
         folders: dict[Split, Path] = {split: raw / _archive(split, track, params.scale).folder for split in SPLITS}
         present = [split for split in SPLITS if folders[split].is_dir()]
@@ -130,13 +130,21 @@ def _tracks_with_files(params: DataParams, raw: Path) -> dict[Split, list[str]]:
         official = track in SHIFTED or (track == "unknown" and params.source == "div2k")
         # LR images of unknown origin for one split and drawn ones for the other would measure another task
         if official or (track == "unknown" and present):
-            offenders += [f"{track}: {folders[split]} does not exist" for split in SPLITS if split not in present]
-    if offenders:
+            missing += [(track, folders[split]) for split in SPLITS if split not in present]
+    if missing:
+        names = ", ".join(dict.fromkeys(track for track, _ in missing))
+        lines = [f"{track}: there is no {path}" for track, path in missing]
         raise SourceError(
-            f"data.degradation: LR images are missing that cannot be made here; put them there, or use another "
-            f"degradation, such as bicubic:{listed(offenders)}"
+            f"data.degradation: LR images of {names} are missing and cannot be made here; {_remedy(params, raw)}, or "
+            f"use another degradation, such as bicubic:{listed(lines)}"
         )
     return found
+
+
+def _remedy(params: DataParams, raw: Path) -> str:
+    if params.source == "sample":
+        return "use data.source: div2k, which has them"
+    return "name a folder of them in data.lr_folder" if is_flat(raw) else "put them there"
 
 
 def _archive(split: Split, track: str, scale: int) -> Archive:

@@ -322,9 +322,7 @@ def test_an_image_that_changed_is_named_before_it_is_built_of(tmp_path: Path, mi
         data = victim.read_bytes()
         victim.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
 
-    with pytest.raises(
-        SourceError, match=r"(?s)2 files are no longer what .* held .*delete them"
-    ) as caught:
+    with pytest.raises(SourceError, match=r"(?s)2 files are no longer what .* held .*delete them") as caught:
         build(params, progress=QUIET)
     assert all(str(victim) in str(caught.value) for victim in victims)
     assert not (tmp_path / "data/shards").exists()

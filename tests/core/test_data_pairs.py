@@ -83,7 +83,7 @@ def test_what_cannot_be_made_here_needs_files(tmp_path: Path) -> None:
         pairs_of(raw, scale=4, degradation="mixed", mixed=mixed)
     message = str(caught.value)
     assert message.count("\n") == 4
-    assert all(f"{t}: {raw}/DIV2K_{s}_LR_{t} does not exist" in message for t in mixed for s in ("train", "valid"))
+    assert all(f"{t}: there is no {raw}/DIV2K_{s}_LR_{t}" in message for t in mixed for s in ("train", "valid"))
 
 
 def test_what_div2k_offers_is_not_made_here(tmp_path: Path) -> None:
@@ -93,15 +93,34 @@ def test_what_div2k_offers_is_not_made_here(tmp_path: Path) -> None:
     assert all(pair.lr == {} for pair in mine["train"] + mine["valid"])
 
     official = dataclasses.replace(unknown, source="div2k", folder=None)
-    with pytest.raises(SourceError, match=r"(?s)unknown: .*train_LR_unknown/X2 does not.*valid_LR_unknown/X2 does"):
+    with pytest.raises(SourceError, match=r"(?s)there is no .*train_LR_unknown/X2\n.*valid_LR_unknown/X2\Z"):
         find_all_pairs(official, raw)
+
+
+def test_bicubic_x8_is_not_taken_for_unknown(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_png(tmp_path / f"DIV2K_{split}_HR/0001.png", noise(64, 64))
+        write_png(tmp_path / f"DIV2K_{split}_LR_x8/0001x8.png", noise(8, 8))
+    assert all(pair.lr == {} for pairs in pairs_of(tmp_path, scale=8, degradation="unknown").values() for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"), [("sample", "use data.source: div2k"), ("folder", "name a folder of them in data.lr_folder")]
+)
+def test_where_lr_images_of_a_track_come_from_is_said(tmp_path: Path, source: str, remedy: str) -> None:
+    folder = write_folder(tmp_path / "photos", [(40, 40)] * 2)
+    params = params_for(tmp_path, folder, scale=4, degradation="mild")
+    if source == "sample":
+        params = dataclasses.replace(params, source="sample", folder=None)
+    with pytest.raises(SourceError, match=rf"LR images of mild are missing and cannot be made here; {remedy}"):
+        find_all_pairs(params, folder)
 
 
 def test_unknown_lr_is_given_for_both_splits_or_made_for_both(tmp_path: Path) -> None:
     raw = div2k_layout(tmp_path, track="unknown")
     assert all("unknown" in pair.lr for pairs in pairs_of(raw, degradation="unknown").values() for pair in pairs)
     shutil.rmtree(raw / "DIV2K_valid_LR_unknown")
-    with pytest.raises(SourceError, match=r"\n  unknown: .*DIV2K_valid_LR_unknown/X2 does not exist\Z"):
+    with pytest.raises(SourceError, match=r"\n  unknown: there is no .*DIV2K_valid_LR_unknown/X2\Z"):
         pairs_of(raw, degradation="unknown")
 
 

@@ -22,7 +22,7 @@ ROOMS = {
     "world": {"errors", "files"},
     "progress": {"errors"},
     "precision": {"errors"},
-    "data": BASIS,
+    "data": BASIS | {"degradation_params"},
     "inspect": BASIS | {"data"},
     "models": BASIS | {"data"},
     "upscale": BASIS | {"data", "models"},
