@@ -1,6 +1,6 @@
 """DIV2K from zero to verified shards without the internet, killed at random moments on the way.
 
-    python benchmarks/rehearsal.py                                       a few images, 10 kills: minutes
+    python benchmarks/rehearsal.py --second-order                        a few images, 10 kills: minutes
     python benchmarks/rehearsal.py --train 800 --valid 100 --kills 20    DIV2K's own size: 40 GB of disk
 
 A local server offers generated archives with DIV2K's names and layout, whose checksums stand in a table of their own.
@@ -36,7 +36,18 @@ from sr_core.params import DataParams
 PHASES = ("fetch", "extract", "degrade", "write", "index")
 INSTRUMENTS = Path(__file__).resolve().parent / "rehearsal_instruments"
 LONGEST_WAIT_S = 600.0  # for a phase to come; a phase that does not come any more is skipped
-MIXED = {"bicubic": 1.0, "unknown": 1.0, "second_order": 1.0}
+MIXED = {"bicubic": 1.0, "unknown": 1.0}
+SECOND_ORDER = {**MIXED, "second_order": 1.0}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What there is to download, and what is to be made of it."""
+
+    url: str
+    table: Mapping[str, Mapping[str, object]]  # bytes and sha256 of every archive, by name
+    counts: Mapping[str, int]  # images of each split
+    mixed: Mapping[str, float]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -55,13 +66,16 @@ def main() -> None:
         archives = base / "archives"
         table = _offered(archives, arguments)
         server = stack.enter_context(range_server.serving(archives))
+        counts = {"train": arguments.train, "valid": arguments.valid}
+        mixed = SECOND_ORDER if arguments.second_order else MIXED
+        offer = Offer(url=server.url, table=table, counts=counts, mixed=mixed)
         runs = {name: base / name for name in ("undisturbed", "killed")}
         for root in runs.values():
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir(parents=True)
 
         usage = Usage()
-        code = _run(runs["undisturbed"], server, table, usage)
+        code = _run(runs["undisturbed"], offer, usage)
         if code != 0:
             sys.exit(f"the undisturbed run ended with exit code {code}; see {runs['undisturbed']}/flow.log")
         print(f"undisturbed: {usage.seconds:.0f} s, {_disk(runs['undisturbed'])}")
@@ -70,7 +84,7 @@ def main() -> None:
         )
 
         server.bytes_sent = 0
-        kills = _killed(runs["killed"], server, table, arguments.kills, arguments.seed)
+        kills = _killed(runs["killed"], offer, arguments.kills, arguments.seed)
         size = sum(record["bytes"] for record in table.values())
         chunks = (server.bytes_sent - size) / FetchPolicy().chunk_bytes
         print(f"kills: {', '.join(f'{phase} {count}' for phase, count in kills.items())}")
@@ -80,7 +94,7 @@ def main() -> None:
             wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
             sys.exit(f"{len(wrong)} files differ after the kills, such as {wrong[0]}")
         for degradation in ("bicubic", "unknown", "mixed"):
-            params = DataParams(source="div2k", root=str(runs["killed"]), degradation=degradation, mixed=MIXED)
+            params = DataParams(source="div2k", root=str(runs["killed"]), degradation=degradation, mixed=mixed)
             open_dataset(params, verify=True)
         print(f"identical shard files: {len(found)}")
         print(f"rehearsal_identical_after_kills: {sum(kills.values())}")
@@ -105,19 +119,16 @@ def _offered(archives: Path, arguments: argparse.Namespace) -> dict[str, dict[st
     return files
 
 
-def _start(
-    root: Path, server: range_server.Server, table: Mapping[str, Mapping[str, object]]
-) -> subprocess.Popen[bytes]:
+def _start(root: Path, offer: Offer) -> subprocess.Popen[bytes]:
     marks = root / "marks"
     shutil.rmtree(marks, ignore_errors=True)
     marks.mkdir()
-    counts = json.loads((server.folder / "table.json").read_text())["counts"]
     settings = {
         "data.source": "div2k",
         "data.root": root,
-        "data.mirror": server.url,
+        "data.mirror": offer.url,
         "data.degradation": "mixed",
-        "data.mixed": json.dumps(MIXED),
+        "data.mixed": json.dumps(dict(offer.mixed)),
         "data.crop": 48,
     }
     command = [sys.executable, "-m", "flows.prepare"]
@@ -125,16 +136,16 @@ def _start(
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(INSTRUMENTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
-        "SR_REHEARSAL": json.dumps({"table": table, "counts": counts, "marks": str(marks)}),
+        "SR_REHEARSAL": json.dumps({"table": offer.table, "counts": offer.counts, "marks": str(marks)}),
     }
     log = (root / "flow.log").open("ab")
     with log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def _run(root: Path, server: range_server.Server, table: Mapping[str, Mapping[str, object]], usage: Usage) -> int:
+def _run(root: Path, offer: Offer, usage: Usage) -> int:
     start = time.monotonic()
-    process = _start(root, server, table)
+    process = _start(root, offer)
     ended = threading.Event()
     watcher = threading.Thread(target=_watch_memory, args=(root, usage, ended))
     watcher.start()
@@ -145,15 +156,13 @@ def _run(root: Path, server: range_server.Server, table: Mapping[str, Mapping[st
     return code
 
 
-def _killed(
-    root: Path, server: range_server.Server, table: Mapping[str, Mapping[str, object]], kills: int, seed: int
-) -> dict[str, int]:
+def _killed(root: Path, offer: Offer, kills: int, seed: int) -> dict[str, int]:
     """Runs the flow again and again, killing it in one phase after the other, and then to its end."""
     dice = random.Random(seed)
     count = dict.fromkeys(PHASES, 0)
     # in the order of the work: what is finished does not come again
     for phase in (phase for phase in PHASES for _ in range(kills // len(PHASES))):
-        process = _start(root, server, table)
+        process = _start(root, offer)
         if _await(root / "marks", phase, process):
             time.sleep(dice.uniform(0, 0.4))
             if process.poll() is None:
@@ -164,7 +173,7 @@ def _killed(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
-    code = _run(root, server, table, Usage())
+    code = _run(root, offer, Usage())
     if code != 0:
         sys.exit(f"after {sum(count.values())} kills the flow ended with exit code {code}; see {root}/flow.log")
     return count
@@ -220,6 +229,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--valid", type=int, default=2)
     parser.add_argument("--kills", type=int, default=10, help="spread evenly over the phases")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--second-order", action="store_true", help="mix in the second-order track, made here")
     parser.add_argument("--folder", type=Path, help="keep everything here, and use the archives that are there")
     return parser.parse_args()
 
