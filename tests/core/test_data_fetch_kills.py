@@ -96,6 +96,18 @@ def test_a_kill_costs_one_chunk_at_most(server: Server, tmp_path: Path) -> None:
     assert len(CONTENT) < server.sent <= len(CONTENT) + num_kills * CHUNK
 
 
+def test_a_kill_costs_one_chunk_of_what_a_server_without_ranges_sends(server: Server, tmp_path: Path) -> None:
+    server.always, server.pause_s = faulty_server.whole, 0.01
+    with fetching([wanted(server)], tmp_path) as child:
+        wait_until(server, 3 * CHUNK)
+        child.kill()
+    assert server.sent < len(CONTENT)
+    assert json.loads((tmp_path / "a.zip.part.json").read_text())["bytes"] >= CHUNK
+    server.always, server.pause_s = None, 0  # as another mirror has it
+    fetch([wanted(server)], tmp_path, parallel=1, progress=QUIET, policy=POLICY)
+    assert server.ranges()[1] != "bytes=0-262143"
+
+
 def test_what_a_kill_in_the_middle_of_a_record_leaves_is_swept(server: Server, tmp_path: Path) -> None:
     (tmp_path / ".a.zip.part.4711.tmp.json").write_text("{")
     fetch([wanted(server)], tmp_path, parallel=1, progress=QUIET, policy=POLICY)
