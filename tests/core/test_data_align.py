@@ -86,6 +86,20 @@ def test_the_limit_holds() -> None:
     assert shift(lr, reference, limit=0) == (0, 0)
 
 
+def test_of_a_small_image_a_quarter_is_the_limit() -> None:
+    lr, reference = pair(scene(24 + 2 * ROOM, 40 + 2 * ROOM), (7, 8))
+
+    assert abs(shift(lr, reference)[0]) <= 6
+    assert shift(*pair(scene(24 + 2 * ROOM, 40 + 2 * ROOM), (6, 8))) == (6, 8)
+
+
+def test_of_a_large_image_the_middle_is_compared() -> None:
+    image = np.full((1100, 1300, 3), 90, np.uint8)
+    image[500:600, 550:700] = scene(100, 150)
+
+    assert shift(*pair(image, (-3, 5))) == (-3, 5)
+
+
 OTHERS = {
     "black": np.zeros((60, 80, 3), np.uint8),
     "white": np.full((60, 80, 3), 255, np.uint8),

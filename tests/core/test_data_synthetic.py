@@ -244,7 +244,7 @@ def test_poisson_noise_grows_with_the_root_of_light(level: int, grey: float) -> 
 
 @pytest.mark.parametrize("size", [(1, 1), (255, 40), (256, 33), (257, 16), (273, 50), (700, 35)])
 def test_jpeg_by_strips_is_jpeg_of_the_whole(size: tuple[int, int]) -> None:
-    image = smooth(*size)
+    image = noise(*size)
     whole = through_jpeg(image, 40)
     synthetic._code(image, dataclasses.replace(STILL, jpeg_quality=(40.0, 40.0)), random_for(0, "a", "", 0))
 
@@ -290,6 +290,23 @@ def test_without_blur_noise_and_jpeg_almost_the_shrunk_image_is_left() -> None:
     for variant in range(6):
         lr = second_order(hr, 4, staged(), random_for(0, "a", "second_order", variant))
         assert psnr(lr, bicubic_down(hr, 4)) > 32
+
+
+def test_the_last_jpeg_comes_before_the_sinc_filter_or_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    code, blur, stream = synthetic._code, synthetic.kernels.blurred, Random.stream
+    monkeypatch.setattr(synthetic, "_code", lambda *all: (steps.append("jpeg"), code(*all))[1])
+    monkeypatch.setattr(synthetic.kernels, "blurred", lambda *all: (steps.append("sinc"), blur(*all))[1])
+    monkeypatch.setattr(Random, "stream", lambda *all: (steps.append(f"noise {all[1]}"), stream(*all))[1])
+    ranges = SecondOrderParams(first=STILL, second=STILL, final_sinc_probability=1.0)
+    seen = set()
+    for variant in range(12):
+        steps.clear()
+        second_order(noise(16, 16), 2, ranges, random_for(0, "a", "", variant))
+        seen.add(tuple(steps))
+
+    begin = ("noise 1", "jpeg", "noise 2")
+    assert seen == {(*begin, "jpeg", "sinc"), (*begin, "sinc", "jpeg")}
 
 
 @pytest.mark.parametrize(
