@@ -2,8 +2,8 @@
 
 A zip file is looked through before anything is written: what is not one of the archive's images by its very name,
 would leave the folder, is a link, encrypted, there twice, or grows out of proportion is refused, all of it in one
-error. While it is unpacked nothing is believed of its header: every size, CRC and PNG frame is checked, and no more
-is written than was announced. The folder then appears by one rename.
+error. While it is unpacked nothing is believed of its header: each member's size, CRC and PNG mark are checked, and
+no more is written than was announced. The folder then appears by one rename.
 
 `.manifests/<archive>.json` keeps the size and sha256 of every file. It is written just before the rename: if a crash
 falls between the two, the folder is not what the manifest says, and the archive is unpacked again. Sizes are compared
@@ -38,7 +38,8 @@ MOST_RATIO = 20  # unpacked to packed bytes; that of PNG files is 1
 SMALL_BYTES = 1 << 20  # a member up to this size may have any ratio
 MOST_THREADS = 4  # the disk keeps no more busy
 
-_PNG_HEAD, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+_LITTER = {"__MACOSX", ".DS_Store", "Thumbs.db"}  # of file managers: left out
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # flags of a member: encrypted, strongly, and its header too
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # what zipfile raises on damage
@@ -150,7 +151,7 @@ def _checked(opened: zipfile.ZipFile, path: Path, archive: Archive) -> dict[str,
             offenders.append(f"{shown(name)}: {fault}")
         elif name in expected:
             found[name] = info
-        elif not (info.is_dir() and info.file_size == 0 and f"{archive.folder}/".startswith(name)):
+        elif not (_LITTER & set(name.split("/")) or (info.is_dir() and f"{archive.folder}/".startswith(name))):
             twin = folded.get(name.casefold())
             offenders.append(f"{shown(name)}: {'not expected' if twin is None else f'{twin} in other letters'}")
     offenders += [f"{shown(name)}: there {count} times" for name, count in counts.items() if count > 1]
@@ -232,20 +233,19 @@ def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> File
     # zipfile stops silently where the header's size is reached: told of one byte more, it shows whether there is more
     info, announced = copy.copy(info), info.file_size
     info.file_size += 1
-    digest, size, head, end = hashlib.sha256(), 0, b"", b""
+    digest, size, head = hashlib.sha256(), 0, b""
     with opened.open(info) as member, target.open("wb") as file:
         while chunk := member.read(CHUNK_BYTES):
             size += len(chunk)
             if size > announced:
                 raise zipfile.BadZipFile(f"more than the {announced} bytes that its header says")
             head = head or chunk[: len(_PNG_HEAD)]
-            end = (end + chunk)[-len(_PNG_END) :]
             digest.update(chunk)
             file.write(chunk)
     if size != announced:
         raise zipfile.BadZipFile(f"{size} bytes, its header says {announced}")
-    if (head, end) != (_PNG_HEAD, _PNG_END):
-        raise zipfile.BadZipFile("no whole PNG file")
+    if head != _PNG_HEAD:
+        raise zipfile.BadZipFile("no PNG file")
     return FileRecord(bytes=size, sha256=digest.hexdigest())
 
 
