@@ -38,19 +38,18 @@ def load_all(folder: Path) -> tuple[dict[Path, ShardIndex], list[str]]:
 
 def report_of_shards(folder: Path, indexes: Mapping[Path, ShardIndex], problems: list[str]) -> Report:
     """The shards in or below `folder`."""
-    head = ("directory", "holds", "files", "bytes", "stored / raw pixels", "sha256 of the index")
+    head = ("directory", "holds (HR pixels)", "on disk", "stored / raw")
     lines = tuple(_line(folder, directory, index) for directory, index in indexes.items())
-    versions = tuple((name, digest[:12], digest) for name, digest in _versions(indexes).items())
     total = sum(record.bytes for index in indexes.values() for record in index.files.values())
     return Report(
         title=f"Shards {shown(folder.resolve().name)}",
         place=shown(folder),
         facts={"directories": str(len(indexes)), "files, as the indexes say": size_text(total)},
-        sections=(
-            Section(title="Shards", head=head, lines=lines),
-            Section(title="Data versions", head=("trained on", "short", "sha256"), lines=versions),
+        sections=(Section(title="Shards", head=head, lines=lines),),
+        remarks=(
+            *(f"data version of {name}: {digest}" for name, digest in _versions(indexes).items()),
+            "the files' sizes are compared here, their sha256 by training when it starts",
         ),
-        remarks=("sizes are compared here, not the files' sha256: training does that when it starts",),
         problems=(*problems, *_absent(indexes)),
     )
 
@@ -61,10 +60,13 @@ def patches(indexes: Mapping[Path, ShardIndex], most: int) -> tuple[int, list[Ro
     if hr_dir is None:
         return 1, []
     beside = [path for path, index in indexes.items() if path.parent == hr_dir.parent and index.kind == "patches"]
-    name = next(iter(indexes[hr_dir].files))
+    name = next(iter(indexes[hr_dir].files), "")
     try:
         shards = {path.name: np.load(path / name, mmap_mode="r") for path in beside}
-    except (OSError, ValueError):  # reported as absent
+    except (OSError, ValueError):  # reported as absent, or of another size
+        return 1, []
+    shards = {member: shard for member, shard in shards.items() if shard.dtype == np.uint8 and shard.ndim == 4}
+    if HR not in shards:
         return 1, []
     count = min(map(len, shards.values()))
     rows = []
@@ -76,17 +78,15 @@ def patches(indexes: Mapping[Path, ShardIndex], most: int) -> tuple[int, list[Ro
 
 def _line(folder: Path, directory: Path, index: ShardIndex) -> tuple[str, ...]:
     held = {
-        "patches": f"{index.count} patches of {index.patch}x{index.patch} HR pixels",
+        "patches": f"{index.count} patches {index.patch}x{index.patch}",
         "images": f"{index.count} whole images",
         "mixed": ", ".join(f"{track} {weight:g}" for track, weight in index.weights.items()),
     }[index.kind]
     return (
         str(directory.relative_to(folder)),
         held,
-        str(len(index.files)),
         size_text(sum(record.bytes for record in index.files.values())),
         f"{index.stored_per_raw:.2f}",
-        index.digest[:12],
     )
 
 

@@ -65,10 +65,7 @@ def _problems(problems: Sequence[str]) -> str:
 def _table(section: Section) -> str:
     if not section.lines:
         return ""
-    kinds = [
-        " class=number" if all(line[i][:1].isdigit() for line in section.lines) else ""
-        for i in range(len(section.head))
-    ]
+    kinds = [" class=number" if is_number else "" for is_number in section.is_number]
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))

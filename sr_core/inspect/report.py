@@ -1,6 +1,7 @@
 """What is said of a data set, in words alone: the same for the terminal and for the page."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -8,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sr_core.errors import listed
+
+_NUMBER = re.compile(r"[\d.]+( [kMGT]?B)?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +20,11 @@ class Section:
     title: str
     head: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
+
+    @property
+    def is_number(self) -> tuple[bool, ...]:
+        """By column, whether it holds numbers alone, which stand on the right."""
+        return tuple(all(map(_NUMBER.fullmatch, column)) for column in zip(*self.lines, strict=True))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +57,8 @@ def show(report: Report) -> None:
 
 def _table(section: Section) -> Table:
     table = Table(title=section.title, title_justify="left")
-    for name in section.head:
-        table.add_column(name)
+    for name, is_number in zip(section.head, section.is_number, strict=True):
+        table.add_column(name, justify="right" if is_number else "left")
     for line in section.lines:
         table.add_row(*map(Text, line))
     return table

@@ -36,24 +36,27 @@ def _facts(survey: Survey) -> dict[str, str]:
 
 
 def _photographs(survey: Survey) -> Section:
-    head = ("split", "images", "smallest", "median", "largest", "megapixels", "modes", "formats", "on disk")
-    lines = tuple(_split_line(split, survey.photographs[split]) for split in SPLITS if survey.photographs[split])
-    return Section(title="Photographs", head=head, lines=lines)
+    splits = [split for split in SPLITS if survey.photographs[split]]
+    columns = [_column(survey.photographs[split]) for split in splits]
+    lines = tuple((name, *(column[name] for column in columns)) for name in (columns[0] if columns else ()))
+    return Section(title="Photographs", head=("", *splits), lines=lines)
 
 
-def _split_line(split: str, photographs: Sequence[Photograph]) -> tuple[str, ...]:
+def _column(photographs: Sequence[Photograph]) -> dict[str, str]:
     by_size = sorted(photographs, key=lambda each: each.pixels)
-    three = (by_size[0], by_size[len(by_size) // 2], by_size[-1])
-    total = sum(each.pixels for each in by_size)
-    return (
-        split,
-        str(len(by_size)),
-        *(f"{each.header.width}x{each.header.height}" for each in three),
-        " / ".join(f"{each.pixels / 1e6:.2f}" for each in three) + f", all {total / 1e6:.1f}",
-        _counted([each.header.mode for each in by_size]),
-        _counted([each.header.format for each in by_size]),
-        size_text(sum(each.bytes for each in by_size)),
-    )
+    three = {"smallest": by_size[0], "median": by_size[len(by_size) // 2], "largest": by_size[-1]}
+    return {
+        "images": str(len(by_size)),
+        **{name: f"{each.header.width}x{each.header.height}, {_mega(each.pixels)}" for name, each in three.items()},
+        "together": _mega(sum(each.pixels for each in by_size)),
+        "modes": _counted([each.header.mode for each in by_size]),
+        "formats": _counted([each.header.format for each in by_size]),
+        "on disk": size_text(sum(each.bytes for each in by_size)),
+    }
+
+
+def _mega(pixels: int) -> str:
+    return f"{pixels / 1e6:.2f} megapixels"
 
 
 def _counted(names: Sequence[str]) -> str:
@@ -63,10 +66,10 @@ def _counted(names: Sequence[str]) -> str:
 def _shards(survey: Survey) -> Section:
     lines = []
     for member in survey.members:
-        patches = f"{member.count} patches of {member.patch}x{member.patch} HR pixels"
+        patches = f"{member.count} patches {member.patch}x{member.patch}"
         held = patches if member.patch else f"{member.count} whole images"
         lines.append((member.name, held, size_text(member.bytes), f"{member.stored_per_raw:.2f}"))
-    head = ("directory", "holds", "bytes", "stored / raw pixels")
+    head = ("directory", "holds (HR pixels)", "on disk", "stored / raw")
     return Section(title="Shards to be, estimated", head=head, lines=tuple(lines))
 
 
