@@ -77,7 +77,7 @@ class Part:
         if not self.num_unrecorded:
             return
         with self._named():
-            os.fdatasync(self._descriptor)
+            os.fsync(self._descriptor)
         record = {"url": self._url, "of": self._of, "validator": self.validator, "bytes": self.position}
         write_atomic(self._record_path, to_json(record))
         self._recorded = self.position

@@ -198,9 +198,12 @@ class Transfer:
         elif response.status == 206:
             self._append(part, response, self._end_of_range(part, response))
         else:  # the range was ignored, or the file is no longer the one that the part is of
-            self._restart(part)
+            if self.download.bytes is None:
+                part.total = None
             if response.length is not None:
-                self._check_size(part, response.length)
+                self._check_size(part, response.length)  # first: no page may cost what has come
+            part.restart()
+            self._trusts_ranges = True  # if this is cut, they are worth another try
             self._append(part, response, response.length)
         self._web.finish(response)
 
@@ -253,14 +256,14 @@ class Transfer:
         if part.total is None and response.headers.get("Content-Range") == f"bytes */{part.position}":
             part.total = part.position
             return
-        self._trusts_ranges = self._trusts_ranges and part.position > 0
-        self._restart(part)
+        self._trusts_ranges = False
         raise TransferError("answers HTTP 416, as if the file were shorter")
 
     def _check_size(self, part: Part, size: int) -> None:
         if part.total not in {None, size}:
             expected = part.total
-            self._restart(part)
+            if self.download.bytes is None:  # it has changed
+                self._restart(part)
             raise TransferError(f"is {size} bytes, expected {expected}")
         part.total = size
 

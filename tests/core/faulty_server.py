@@ -184,6 +184,16 @@ def page(handler: Handler, content: bytes) -> None:
     handler.body(text)
 
 
+def message(handler: Handler, content: bytes) -> None:
+    text = b'{"error": "maintenance"}'
+    handler.head(200, length=len(text), Content_Type="application/json")
+    handler.body(text)
+
+
+def other_size(handler: Handler, content: bytes) -> None:
+    well(handler, content[:-1])
+
+
 def without_length(handler: Handler, content: bytes) -> None:
     handler.head(200, length=None)
     handler.body(content)

@@ -178,6 +178,18 @@ def test_the_rest_is_asked_for_by_if_range(server: Server, tmp_path: Path) -> No
     assert server.requests[0].if_range == f'"{hashlib.sha256(CONTENT).hexdigest()[:8]}"'
 
 
+@pytest.mark.parametrize("fault", ["page", "message", "not_satisfiable", "other_size", "wrong_range", "hang_up"])
+def test_no_bad_answer_costs_what_has_come(server: Server, tmp_path: Path, fault: str) -> None:
+    leave_part(server, tmp_path)
+    server.always = getattr(faulty_server, fault)
+    with pytest.raises(SourceError, match="in 3 attempts"):
+        get(server, tmp_path)
+    assert (tmp_path / "a.zip.part").read_bytes() == CONTENT[:CHUNK]
+    server.always, server.sent = None, 0
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert server.sent == len(CONTENT) - CHUNK
+
+
 def test_last_modified_serves_where_there_is_no_etag(server: Server, tmp_path: Path) -> None:
     server.has_etag = False
     leave_part(server, tmp_path)

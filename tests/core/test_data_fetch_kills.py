@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -42,6 +41,11 @@ print("done", flush=True)
 """
 
 
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with served() as running:
@@ -58,8 +62,7 @@ def fetching(downloads: list[Download], folder: Path) -> Iterator[subprocess.Pop
     """A process that is about to fetch; it is killed in the end."""
     told = json.dumps([dataclasses.asdict(download) for download in downloads])
     command = [sys.executable, "-c", FETCH, told, str(folder), str(CHUNK)]
-    environment = {**os.environ, "no_proxy": "127.0.0.1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == b"ready\n"
