@@ -272,7 +272,7 @@ def test_a_server_names_the_time_to_wait(server: Server, tmp_path: Path, retry_a
     server.faults = [faulty_server.status(503, Retry_After=value)]
     start_s = time.monotonic()
     get(server, tmp_path)
-    assert 1.2 < time.monotonic() - start_s < 4
+    assert 1.2 < time.monotonic() - start_s < 20
 
 
 def test_a_server_that_wants_too_long_a_wait_is_given_up(server: Server, tmp_path: Path) -> None:
