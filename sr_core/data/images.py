@@ -78,7 +78,8 @@ def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
 def read_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(height, width) of what `read_rgb` would return, from the header.
 
-    Decoded are only images with alpha, and files whose end is not their format's end mark: they may be truncated.
+    Decoded are only images with alpha, and those whose file does not end in its format's end mark (TIFF, BMP and WebP
+    have none): they may be truncated. JPEG may go on behind its end mark, which is then looked for.
 
     Raises:
         ImageError: as `read_rgb`, except for damage in the middle of a file.
@@ -99,6 +100,8 @@ def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
         turned = _orientation(path, image) >= 5
         if image.has_transparency_data:
             _without_alpha(path, image)
+        elif image.format in _JPEG and not _ends_well(path, image.format):
+            _check_jpeg(path)
         elif not _ends_well(path, image.format):
             image.load()
     height, width = (width, height) if turned else (height, width)

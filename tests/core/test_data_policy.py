@@ -161,6 +161,12 @@ def test_bytes_behind_a_jpeg_are_accepted(tmp_path: Path) -> None:
     assert read_rgb(changed(of("a.jpg"), lambda data: data + b"a video")(tmp_path)).shape == (40, 56, 3)
 
 
+@pytest.mark.parametrize("read", [read_rgb, read_size])
+def test_a_jpeg_without_its_end_mark_is_refused_before_any_work(tmp_path: Path, read: object) -> None:
+    with pytest.raises(ImageError, match="ends before its end mark"):
+        read(changed(of("a.jpg"), lambda data: data[:-2])(tmp_path))
+
+
 def test_a_missing_part_between_restarts_is_refused(tmp_path: Path) -> None:
     def cut(data: bytes) -> bytes:
         first, second = data.index(b"\xff\xd1"), data.index(b"\xff\xd2")
