@@ -6,8 +6,9 @@ a straight one seen by pixels of finite size.
 
 To blur, weights are rounded to whole 65536ths that still add up to one. Sums of products with uint8 pixels are then
 whole numbers, which no order of summing, BLAS, thread count or Fourier transform can change once they are rounded to
-the nearest: the pixels are the same on every machine. The rounding moves a pixel by a few hundredths of a level.
-Beyond the image lies its mirror image, as in sr_core.data.resize.
+the nearest: the pixels are the same on every machine (tried with the code paths of processors from 2008 on). The
+rounding of weights moves a pixel by a few hundredths of a level. Beyond the image lies its mirror image, as in
+sr_core.data.resize.
 
 Two algorithms do the sums: a Fourier transform of tiles where every pixel is wanted (its time does not depend on k),
 a matrix product of blocks where only every S-th is. On one core, for 2.8 megapixels and k = 21, the first took 0.17 s
