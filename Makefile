@@ -1,9 +1,9 @@
-# make demo | test | test-all | lint | venv | clean. Needs Python 3.11 or newer, git, and a package index.
+# make data | demo | test | test-all | lint | venv | clean. Needs Python 3.11 or newer, git, and a package index.
 
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help venv demo test test-all lint clean
+.PHONY: help venv data demo test test-all lint clean
 
 # nothing that is started here reports home
 export DO_NOT_TRACK = true
@@ -22,6 +22,7 @@ STAMP := $(VENV)/.installed-$(PLACE)-$(LOCK)
 
 help:
 	@echo "make demo      the whole pipeline on the sample photographs (about 5 minutes the first time)"
+	@echo "make data      the photographs and shards of params.yaml, verified; goes on where it was stopped"
 	@echo "make test      all tests but the slow ones, without a network"
 	@echo "make test-all  every test (about an hour)"
 	@echo "make lint      ruff, ruff format, mypy, codespell"
@@ -56,6 +57,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 # pip compiles with one process, in twice the time
 PIP_INSTALL := $(IN_VENV) -m pip install -qq --disable-pip-version-check --no-input --no-compile -c constraints.txt
+
+data: venv
+	@$(IN_VENV) -m flows.prepare
 
 demo: venv
 	@$(IN_VENV) -m flows.train edsr

@@ -2,9 +2,11 @@
 
 import time
 
+import numpy as np
 import pytest
 from processes import wait_until
 
+from sr_core.data.images import write_png
 from sr_core.train import checkpoint
 
 CANCEL_S = 15.0
@@ -33,3 +35,26 @@ def test_cancelling_a_run_ends_ray_and_every_worker(deployed):
     wait_until(lambda: not deployed.running(), 30, "the flow to end")
     assert checkpoint.newest(run_dir / "checkpoints").manifest.step > 0
     assert not list(run_dir.glob("launch-*"))
+
+
+@pytest.mark.slow  # test_shard_tasks.py interrupts a build without Prefect
+@pytest.mark.timeout(300)
+def test_cancelling_the_preparation_of_data_ends_ray_and_what_is_written_stays(deployed, tmp_path):
+    random = np.random.default_rng(0)
+    for i in range(60):
+        write_png(tmp_path / "photographs" / f"{i}.png", random.integers(0, 256, (600, 600, 3), dtype=np.uint8))
+    overrides = [f"data.folder={tmp_path}/photographs", f"data.root={tmp_path}/data", "data.shard_bytes=1"]
+    run = deployed.run("prepare-data/prepare-data", *overrides)
+    wait_until(lambda: list((tmp_path / "data" / "shards").rglob("*.npy")), 120, "the first shard")
+    deployed.prefect("flow-run", "cancel", run)
+    cancelled = time.monotonic()
+    wait_until(lambda: not [line for line in deployed.running().values() if "ray" in line], 60, "Ray to end")
+    assert time.monotonic() - cancelled < CANCEL_S
+    wait_until(lambda: deployed.state(run) == "Cancelled", 30, "Prefect to know")
+    wait_until(lambda: not deployed.running(), 30, "the flow to end")
+    written = len(list((tmp_path / "data" / "shards").rglob("*.npy")))
+    assert 0 < written < 2 * 60
+
+    again = deployed.run("prepare-data/prepare-data", *overrides)
+    wait_until(lambda: deployed.state(again) == "Completed", 120, "the second run")
+    assert "data version" in deployed.log(again)
