@@ -184,8 +184,9 @@ def _write_piece(task: ShardTask, piece: Piece, files: Sequence[_NpyFile], failu
     hr: NDArray[np.uint8] | None = None
     if any(of_hr):
         with _collected(failures):
-            hr = crop_to_multiple(read_rgb(pair.hr, max_pixels=params.max_pixels), params.scale)
-            _check_unchanged(pair.hr, piece, hr, _size(pair, params.scale, 1))
+            decoded = crop_to_multiple(read_rgb(pair.hr, max_pixels=params.max_pixels), params.scale)
+            _check_unchanged(pair.hr, piece, decoded, _size(pair, params.scale, 1))
+            hr = decoded
     for output, file, takes_hr in zip(task.outputs, files, of_hr, strict=True):
         if takes_hr and hr is None:
             continue

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sr_core.data import resize
 from sr_core.data.images import read_rgb
 from sr_core.data.resize import bicubic_down, crop_to_multiple, resize_matrix
 
@@ -72,6 +73,14 @@ def test_rounding_after_each_pass_and_clipping(scale: int) -> None:
     expected = np.floor(np.einsum("pw,owc->opc", columns, narrow) + 0.5).clip(0, 255)
 
     np.testing.assert_array_equal(bicubic_down(image, scale), expected)
+
+
+@pytest.mark.parametrize(("scale", "fits"), [(2, True), (3, False), (4, True), (8, False)])
+def test_float32_is_used_where_its_sums_are_exact(scale: int, fits: bool) -> None:
+    """Not for x8, whose weights are multiples of 2^-16: a sum above 256 would be rounded."""
+    for length in (3, 7, 339, 510):
+        _, weights = resize._contributions(length * scale, length, "mirror")
+        assert resize._fit_float32(weights) is fits
 
 
 def test_what_the_scale_does_not_divide_is_cropped_from_the_end() -> None:
