@@ -1,0 +1,24 @@
+"""The rehearsal of DIV2K's download, with few images; benchmarks/rehearsal.py says how it runs at full size."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_in_every_phase_the_flow_ends_with_the_same_shards(tmp_path):
+    command = [sys.executable, "benchmarks/rehearsal.py", "--second-order", "--train", "3", "--valid", "1"]
+    done = subprocess.run(
+        [*command, "--kills", "5", "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert "kills: fetch 1, extract 1, degrade 1, write 1, index 1" in lines
+    assert lines[-1] == "rehearsal_identical_after_kills: 5"
+    (again,) = (float(line.split()[2]) for line in lines if line.startswith("fetched again"))
+    assert again <= 6  # a chunk of each archive that was under way
