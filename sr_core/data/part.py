@@ -102,8 +102,6 @@ class Part:
     def _resume(self) -> None:
         record = self._read_record()
         size, most = record.get("bytes"), os.fstat(self._descriptor).st_size
-        if self.total is not None:
-            most = min(most, self.total)
         if record.get("of") != self._of or not isinstance(size, int) or not 0 < size <= most:
             self.restart()
             return
