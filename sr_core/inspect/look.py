@@ -97,15 +97,23 @@ def _look_at_photographs(found: Survey, progress: Progress) -> tuple[Report, Pic
     if not any(found.photographs.values()):
         return report_of(found), {}
     failures: list[str] = []
-    tracks = [*found.params.tracks, *(track for track in TRACKS if track not in found.params.tracks)]
-    tracks = [track for track in tracks if found.origins[track] not in (NOT_THERE, TO_FETCH, AT_HOME)]
-    pairs = charts.spread(found.pairs, NUM_ROWS)
-    rows = _rows(found, pairs, tracks, failures)
-    title = f"{shown(found.name)} x{found.params.scale}"
-    pictures = {"sheet": draw_sheet(title, rows, len(pairs), tracks, found.params.scale, progress=progress)}
+    pictures = _sheet(found, failures, progress)
     pictures |= _plots(found, failures, progress)
     new = [line for line in dict.fromkeys(failures) if line not in found.problems]
     return report_of(dataclasses.replace(found, problems=(*found.problems, *new))), pictures
+
+
+def _sheet(found: Survey, failures: list[str], progress: Progress) -> Pictures:
+    """The contact sheet of images that a crop fits into, if there are any."""
+    side = found.params.crop * found.params.scale
+    pairs = charts.spread([pair for pair in found.pairs if min(pair.height, pair.width) >= side], NUM_ROWS)
+    if not pairs:
+        return {}
+    tracks = [*found.params.tracks, *(track for track in TRACKS if track not in found.params.tracks)]
+    tracks = [track for track in tracks if found.origins[track] not in (NOT_THERE, TO_FETCH, AT_HOME)]
+    rows = _rows(found, pairs, tracks, failures)
+    title = f"{shown(found.name)} x{found.params.scale}"
+    return {"sheet": draw_sheet(title, rows, len(pairs), tracks, found.params.scale, progress=progress)}
 
 
 def _rows(found: Survey, pairs: Sequence[ImagePair], tracks: Sequence[str], failures: list[str]) -> Iterator[Row]:

@@ -117,6 +117,15 @@ def test_a_folder_with_hardly_an_image_is_looked_at(tmp_path: Path, count: int) 
     assert "expected a folder of at least two HR images" in page
 
 
+@pytest.mark.parametrize("sizes", [[(1, 1), (1, 3000)], [(1, 1), (3000, 1), (40, 40), (40, 40)]])
+def test_images_too_small_for_anything_end_nothing(tmp_path: Path, sizes: list[tuple[int, int]]) -> None:
+    params = params_for(tmp_path / "root", write_folder(tmp_path / "photos", sizes))
+
+    report, page = looked_at(params, tmp_path / "out")
+    assert sum("smaller than a crop" in line for line in report.problems) >= 1
+    assert ("contact sheet" in page) == (len(sizes) > 2)
+
+
 def test_no_folder_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"absent: there is no such folder"):
         looked_at(DataParams(root=str(tmp_path)), tmp_path / "out", str(tmp_path / "absent"))
