@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from sr_core.errors import SrError
 
-CORE = ("fetch", "shard", "train", "status", "evaluate", "upscale")
+CORE = ("inspect", "fetch", "shard", "train", "status", "evaluate", "upscale")
 PIPELINE: Mapping[str, tuple[str, str]] = {
     "prepare": ("flows.prepare", "photographs to shards, as a flow"),
     "pipeline": ("flows.train", "from photographs to a registered model"),
