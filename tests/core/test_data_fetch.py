@@ -352,6 +352,27 @@ def test_where_a_redirect_led_may_expire(server: Server, tmp_path: Path) -> None
     assert len(server.requests) == 2
 
 
+def test_the_body_of_a_redirect_is_not_waited_for(server: Server, tmp_path: Path) -> None:
+    def redirect(handler: faulty_server.Handler, content: bytes) -> None:
+        handler.head(302, length=10**9, Location="/a.zip")
+        handler.server.ended.wait(20)
+
+    server.faults = [redirect]
+    start_s = time.monotonic()
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert time.monotonic() - start_s < 10
+
+
+def test_a_connection_that_the_server_has_closed_costs_no_attempt(server: Server, tmp_path: Path) -> None:
+    def closes(handler: faulty_server.Handler, content: bytes) -> None:
+        faulty_server.well(handler, content)
+        handler.close_connection = True
+
+    server.always, seen = closes, Recorder()
+    fetch([download(server)], tmp_path, parallel=1, progress=seen, policy=POLICY)
+    assert [text for text in seen.said if "trying again" in text] == []
+
+
 def test_a_file_may_be_called_a_page(server: Server, tmp_path: Path) -> None:
     server.kind = "text/html"
     assert get(server, tmp_path).read_bytes() == CONTENT
