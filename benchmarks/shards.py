@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    if min(arguments.images - 1, arguments.rounds) < 1:
+        parser.error("--images: expected 2 or more, --rounds 1 or more")
     with tempfile.TemporaryDirectory(prefix="sr-shards-") as folder:
         base = Path(folder)
         megapixels, num_bytes = make_photographs(base / "photographs", arguments.images)
@@ -183,7 +185,7 @@ def report(times: dict[str, list[float]], megapixels: float, num_images: int) ->
         ("verified_mb_per_core_s", times["verified_bytes"][0] / median(lambda spent: spent, "verify") / 1e6),
     ):
         print(f"{name}: {figure:.2f}")
-    share = SUB_IMAGED / num_images
+    share = min(SUB_IMAGED, num_images) / num_images
     print(f"sub_images_over_shards: {median(lambda cut, built: cut / share / built, 'sub_images', 'files'):.1f}")
 
 
