@@ -135,7 +135,6 @@ def test_a_fault_and_then_well(server: Server, tmp_path: Path, fault: str, resum
         ("drip in the header", "sends less than 1 kB/s for 0.8 s, in 3 attempts"),
         ("no answer", "closes the connection without an answer, in 3 attempts"),
         ("another protocol", "does not answer as HTTP (BadStatusLine), in 3 attempts"),
-        ("endless", "sends more than the 250000 bytes that are expected, in 3 attempts"),
         ("500", "answers HTTP 500 Internal Server Error, in 3 attempts"),
     ],
 )
@@ -150,6 +149,13 @@ def test_a_fault_that_stays_is_said(server: Server, tmp_path: Path, fault: str, 
         f"data.archives:\n  {server.url('a.zip')}: {reason}"
     )
     assert "a.zip" not in names(tmp_path)
+
+
+def test_what_comes_beyond_the_end_is_not_read(server: Server, tmp_path: Path) -> None:
+    server.always = faulty_server.endless
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    with pytest.raises(SourceError, match="has sha256"):
+        get(server, tmp_path / "other", bytes=len(CONTENT) - 1)
 
 
 def test_cut_in_every_answer_it_still_comes(server: Server, tmp_path: Path) -> None:
