@@ -52,9 +52,9 @@ class Clone:
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
         return done.stdout
 
-    def repro(self) -> list[str]:
+    def repro(self, *stages: str) -> list[str]:
         """The stages that `dvc repro` runs."""
-        lines = self.run("dvc", "repro").splitlines()
+        lines = self.run("dvc", "repro", *stages).splitlines()
         return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
     def read(self, name: str) -> dict:
@@ -95,3 +95,19 @@ def test_from_a_clone_to_a_registered_model_and_again(tmp_path):
     outcomes = (first, second, clone.read(f"registered/{TASK}.json"))
     champion = [outcome["run_id"] for outcome in outcomes if outcome["champion"]][-1]
     assert clone.run("python", "-W", "ignore", "-c", load).strip() == champion
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_mixture_and_its_tracks_are_prepared_each_by_its_stage(tmp_path):
+    clone = Clone(tmp_path / "clone")
+    clone.set("matrix", "degradations", ["bicubic", "unknown", "mixed"])
+    prepared = {"photographs", "prepare@bicubic", "prepare@unknown", "prepare@mixed"}
+    assert set(clone.repro("prepare")) == prepared
+    assert "up to date" in clone.run("dvc", "status", *prepared)
+
+    clone.set("data", "mixed", {"bicubic": 1.0, "unknown": 3.0})
+    said = clone.run("python", "-m", "flows.prepare", "--set", "data.degradation=mixed")
+    assert "recorded in dvc.lock: photographs, prepare@bicubic, prepare@unknown, prepare@mixed" in said
+    assert "starting Ray" not in said  # other weights write an index and no shard
+    assert "up to date" in clone.run("dvc", "status", *prepared)
