@@ -76,7 +76,7 @@ def test_params_from_elsewhere_count_by_their_content(project, tmp_path):
         ("data.scale=2", "data.scale differs from params.yaml"),
         ("model.options={num_blocks: 2}", "model.options"),
         ("data.variants=2", "data.variants differs from params.yaml"),
-        ("data.unknown.kernel_size=11", "data.unknown.kernel_size differs from params.yaml"),
+        ("data.unknown.kernel_size=31", "data.unknown.kernel_size differs from params.yaml"),
         ("data.degradation=unknown", "matrix.degradations in params.yaml does not name unknown"),
         ("model.name=wdsr", "matrix.models in params.yaml does not name wdsr"),
     ],
