@@ -9,6 +9,7 @@ Threads fetch (`transfer.py`, on `part.py` and `web.py`), and the calling thread
 connections that drip, and at Ctrl-C all of them.
 """
 
+import dataclasses
 import errno
 import queue
 import shutil
@@ -43,6 +44,10 @@ def fetch(
         SourceError: files cannot be had, are not what was expected, or find no room; lists all of them.
     """
     stop, news = threading.Event(), queue.SimpleQueue[str]()
+    # what is under way is lost when this process is killed: a chunk in all, not one of each
+    policy = dataclasses.replace(
+        policy, chunk_bytes=max(1, policy.chunk_bytes // min(parallel, max(1, len(downloads))))
+    )
     transfers = [Transfer(download, folder, policy, stop=stop, say=news.put) for download in downloads]
     todo = _check_space(transfers, folder)
     if todo != 0:

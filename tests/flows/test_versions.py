@@ -12,7 +12,7 @@ from dvc_project import DvcProject
 from flows import versions
 from flows.versions import data_version, record, stages_of
 from sr_core import config
-from sr_core.data.index import ShardIndex, load_index, shard_directories, write_index
+from sr_core.data.index import VERSION, ShardIndex, load_index, shard_directories, write_index
 from sr_core.errors import ConfigError, ShardError
 from sr_core.files import FileRecord
 
@@ -172,7 +172,7 @@ def write_indexes(params: config.Params) -> None:
     for name, directory in shard_directories(params.data).items():
         split, _, track = name.partition("/")
         index = ShardIndex(
-            version=1,
+            version=VERSION,
             scale=4,
             split=split,
             track=track,
