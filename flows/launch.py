@@ -69,7 +69,7 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) 
             cluster cannot be reached or has no room.
     """
     settings = {
-        "params": config.to_dict(_with_absolute_paths(params)),
+        "params": config.to_dict(dataclasses.replace(params, data=params.data.with_absolute_paths())),
         "directory": str(launch_files.directory),
         "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
     }
@@ -202,13 +202,6 @@ def _shown(path: Path, progress: Progress) -> Iterator[None]:
     finally:
         ended.set()
         follower.join()
-
-
-def _with_absolute_paths(params: Params) -> Params:
-    """A worker may have another working directory."""
-    paths = {name: getattr(params.data, name) for name in ("root", "folder", "lr_folder", "valid_list", "archives")}
-    absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
-    return dataclasses.replace(params, data=dataclasses.replace(params.data, **absolute))
 
 
 def _sentence(failure: Exception | None, launch: LaunchParams, room: Mapping[str, float], run_dir: Path) -> str:

@@ -8,6 +8,7 @@ widely a job runs never makes it another run.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from sr_core.degradation_params import SecondOrderParams, UnknownParams
@@ -100,6 +101,12 @@ class DataParams:
                 "degradation",
                 f"takes {', '.join(x4_only)}, which exist for scale 4 only, but data.scale is {self.scale}",
             )
+
+    def with_absolute_paths(self) -> "DataParams":
+        """The same for workers, which may have another working directory."""
+        paths = {name: getattr(self, name) for name in ("root", "folder", "lr_folder", "valid_list", "archives")}
+        absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
+        return dataclasses.replace(self, **absolute)
 
     @property
     def tracks(self) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ photographs runs, in any process and order; index.json is written last. Unchange
 damaged ones are built again, and HR shards are shared by all degradations.
 """
 
-import dataclasses
+import itertools
+import shutil
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,8 +50,7 @@ def build(params: DataParams, *, progress: Progress, run_tasks: RunTasks | None 
         ShardError: the parameters make no sensible shards, or files cannot be written.
         BusyError: another process builds them.
     """
-    # absolute paths: writers may run in another working folder
-    params = dataclasses.replace(params, root=str(Path(params.root).resolve()))
+    params = params.with_absolute_paths()
     raw = materialise(params, progress=progress).resolve()
     pairs = find_all_pairs(params, raw)
     digests = _digests(pairs, params.num_writers, progress)
@@ -69,12 +69,25 @@ def build(params: DataParams, *, progress: Progress, run_tasks: RunTasks | None 
                 for split in SPLITS:
                     index = mixed_index(params, split, indexes)
                     indexes[f"{split}/{MIXED}"] = _finish(directory_of(params, split, MIXED), index)
+            _remove_old_variants(params, planned)
+        except ConnectionError:
+            raise  # the workers', not the disk's
         except OSError as error:
             reason = error.strerror or str(error)
             raise ShardError(f"{error.filename or params.root}: {reason}; mend it and run again") from None
     version = version_of(indexes)
     progress.say(_summary(planned.tracks, version))
     return version
+
+
+def _remove_old_variants(params: DataParams, planned: Plan) -> None:
+    """Removes the directories of versions that a track had and has no more."""
+    for index in (each.index for each in planned.tracks):
+        for i in itertools.count(index.variants):
+            directory = directory_of(params, index.split, f"{index.track}-{i}")
+            if not directory.is_dir():
+                break
+            shutil.rmtree(directory)
 
 
 def _digests(pairs: Mapping[Split, Sequence[ImagePair]], num_threads: int, progress: Progress) -> dict[Path, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sr_core.data.index import HR, INDEX, MIXED, ShardIndex, load_index, version_of
+from sr_core.data.index import HR, INDEX, MIXED, ShardIndex, load_index, members_of, version_of
 from sr_core.errors import ShardError, shown
 from sr_core.inspect.charts import spread
 from sr_core.inspect.report import Report, Section
@@ -101,7 +101,11 @@ def _versions(indexes: Mapping[Path, ShardIndex]) -> dict[str, str]:
             tracks = {HR, track}
             if track == MIXED:
                 tracks |= {name for index in here.values() for name in index.weights}
-            parts = {name: index for name, index in here.items() if index.track in tracks}
+            parts = {
+                name: index
+                for name, index in here.items()
+                if index.track in tracks and name.partition("/")[2] in members_of(index.track, index.variants)
+            }
             if {f"{split}/{each}" for split in ("train", "valid") for each in tracks} <= parts.keys():
                 found[f"{root.parent.name}/{root.name} {track}"] = version_of(parts).digest
     return found

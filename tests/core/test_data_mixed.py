@@ -267,3 +267,31 @@ def test_shifts_of_files_that_stand_are_kept(tmp_path: Path) -> None:
         open_dataset(plain, verify=False)
     assert "train/hr" not in written_by(plain)
     assert open_dataset(plain, verify=True).digest != before.digest
+
+
+def test_versions_that_are_no_longer_wanted_are_removed(tmp_path, photos):
+    fields = {"degradation": "unknown", "variants": 3}
+    build(mixed_params(tmp_path, photos, **fields), progress=QUIET)
+    fewer = mixed_params(tmp_path, photos, **fields | {"variants": 1})
+    build(fewer, progress=QUIET)
+    train = shard_directories(fewer)["train/hr"].parent
+    assert sorted(path.name for path in train.iterdir()) == ["hr", "unknown"]
+
+
+def test_a_folder_of_lr_images_may_be_relative(tmp_path, photos, monkeypatch):
+    (tmp_path / "lr").mkdir()
+    for file in photos.iterdir():
+        with Image.open(file) as image:
+            write_png(tmp_path / "lr" / f"{file.stem}.png", bicubic_down(np.asarray(image.convert("RGB")), 4))
+    monkeypatch.chdir(tmp_path)
+    tasks = []
+
+    def recorded(function, given):
+        tasks.extend(given)
+        return map(function, given)
+
+    params = mixed_params(tmp_path, photos, degradation="bicubic", lr_folder="lr", scale=4, crop=8, variants=1)
+    build(params, progress=QUIET, run_tasks=recorded)
+    paths = [path for task in tasks for piece in task.pieces for lr in piece.pair.lr.values() for path in lr]
+    assert paths
+    assert all(path.is_absolute() for path in paths)

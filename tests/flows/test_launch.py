@@ -119,9 +119,9 @@ def test_asked_to_stop_a_rank_leaves_a_checkpoint(launched):
 def test_workers_get_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = made.params(tmp_path, data={"root": "data", "source": "folder", "folder": "photographs"})
-    absolute = launch._with_absolute_paths(given).data
+    absolute = given.data.with_absolute_paths()
     assert (absolute.root, absolute.folder) == (str(tmp_path / "data"), str(tmp_path / "photographs"))
-    assert launch._with_absolute_paths(made.params(tmp_path)).data.folder is None
+    assert made.params(tmp_path).data.with_absolute_paths().folder is None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "auto", "127.0.0.1:many"])
