@@ -37,7 +37,6 @@ PHASES = ("fetch", "extract", "degrade", "write", "index")
 INSTRUMENTS = Path(__file__).resolve().parent / "rehearsal_instruments"
 LATEST_S = 0.3  # after a phase has begun
 LONGEST_WAIT_S = 600.0  # for a phase to come; a phase that does not come any more is skipped
-SOCKET_BYTES = 8 * 2**20  # counted as sent, and still on the way when a kill comes
 MIXED = {"bicubic": 1.0, "unknown": 1.0}
 SECOND_ORDER = {**MIXED, "second_order": 1.0}
 
@@ -91,7 +90,7 @@ def main() -> None:
         chunks = (server.bytes_sent - size) / FetchPolicy().chunk_bytes
         print(f"kills: {', '.join(f'{phase} {count}' for phase, count in kills.items())}")
         print(f"fetched again: {max(0.0, chunks):.2f} chunks in {kills['fetch']} kills while fetching")
-        if server.bytes_sent - size > kills["fetch"] * (FetchPolicy().chunk_bytes + SOCKET_BYTES):
+        if server.bytes_sent - size > kills["fetch"] * FetchPolicy().chunk_bytes:
             sys.exit("that is more than a chunk for each kill")
         found, expected = (_shards(root) for root in (runs["killed"], runs["undisturbed"]))
         if found != expected:

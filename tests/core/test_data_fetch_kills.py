@@ -82,21 +82,25 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != ".locks")
 
 
-def test_a_kill_costs_one_chunk_at_most(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("archives", [["a.zip"], ["a.zip", "b.zip"]])
+def test_a_kill_costs_one_chunk_at_most(server: Server, tmp_path: Path, archives: list[str]) -> None:
     server.pause_s = 0.002
+    server.files |= dict.fromkeys(archives, CONTENT)
+    downloads = [wanted(server, name) for name in archives]
     moments = random.Random(3)
     num_kills = 6
     for _ in range(num_kills):
-        with fetching([wanted(server)], tmp_path) as child:
+        with fetching(downloads, tmp_path) as child:
             wait_until(server, server.sent + moments.randrange(1, int(1.4 * CHUNK)))
             child.send_signal(signal.SIGKILL)
         assert not (tmp_path / "a.zip").exists()
     server.pause_s = 0
-    fetch([wanted(server)], tmp_path, parallel=1, progress=QUIET, policy=POLICY)
+    fetch(downloads, tmp_path, parallel=2, progress=QUIET, policy=POLICY)
 
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-    assert names(tmp_path) == ["a.zip"]
-    assert len(CONTENT) < server.sent <= len(CONTENT) + num_kills * CHUNK
+    assert all((tmp_path / name).read_bytes() == CONTENT for name in archives)
+    assert names(tmp_path) == archives
+    size = len(CONTENT) * len(archives)
+    assert size < server.sent <= size + num_kills * CHUNK
 
 
 def test_a_kill_costs_one_chunk_of_what_a_server_without_ranges_sends(server: Server, tmp_path: Path) -> None:
