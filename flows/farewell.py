@@ -17,7 +17,7 @@ Next:
   the environment       source .venv/bin/activate
   your own photograph   python -m sr_core upscale photo.jpg
   curves and registry   {mlflow}
-  the paper's schedule  cp profiles/div2k.yaml params.yaml   (needs DIV2K in data/raw/div2k)
+  the paper's schedule  cp profiles/div2k.yaml params.yaml   (fetches DIV2K, 4 GB)
                         python -m flows.train {model}"""
 
 
