@@ -74,6 +74,7 @@ def main() -> None:
         for root in runs.values():
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir(parents=True)
+            stack.callback(_end_all, root)  # a killed flow leaves its Prefect server behind
 
         usage = Usage()
         code = _run(runs["undisturbed"], offer, usage)
@@ -171,9 +172,7 @@ def _killed(root: Path, offer: Offer, kills: int, seed: int) -> dict[str, int]:
             count[phase] += process.poll() is None and any((root / "marks").glob(f"{phase}-*"))
         # the flow alone, whose children must follow; or all that it started, at once
         if dice.random() < 0.5:
-            for pid in _processes_of(root):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            _end_all(root)
         process.kill()
         process.wait()
     code = _run(root, offer, Usage())
@@ -190,6 +189,12 @@ def _await(marks: Path, phase: str, process: subprocess.Popen[bytes]) -> bool:
             return True
         time.sleep(0.002)
     return False
+
+
+def _end_all(root: Path) -> None:
+    for pid in _processes_of(root):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _processes_of(root: Path) -> Iterator[int]:
