@@ -140,38 +140,54 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def go_first(*, own: bool) -> None:
+def go_first(*, own: bool, niceness: int) -> None:
     """Lets the calling thread, those it will start, and the collectives' run before the rest of this process.
 
-    If the cluster is one of our own, they run before all else of Ray on this host as well.
+    If the cluster is one of our own, they run before all else of Ray on this host as well. `niceness` is what the
+    training keeps, whatever Ray started this process with.
     """
+    others = []
     with contextlib.suppress(OSError):
         for thread in _threads(os.getpid()):
             if int(thread.name) == threading.get_native_id() or "gloo" in (thread / "comm").read_text():
                 os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+                _set_niceness(thread, niceness)
             else:
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
+                others.append(thread)
+                _set_niceness(thread, LAST)
+    # the next ranks inherit the raylet's: it waits too where they may undo that
+    all_wait = bool(others) and _set_niceness(others[0], niceness) and _set_niceness(others[0], LAST)
     for process in Path("/proc").glob("[0-9]*") if own else ():
         with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if os.getsid(int(process.name)) == os.getsid(0) and _can_wait((process / "cmdline").read_text()):
+            command = (process / "cmdline").read_text()
+            if os.getsid(int(process.name)) == os.getsid(0) and _can_wait(command, all_wait=all_wait):
                 for thread in _threads(int(process.name)):
-                    os.setpriority(os.PRIO_PROCESS, int(thread.name), LAST)
+                    _set_niceness(thread, LAST)
 
 
 def _threads(process: int) -> Iterator[Path]:
     return Path(f"/proc/{process}/task").iterdir()
 
 
-def _can_wait(command: str) -> bool:
-    """Whether this is a process of Ray's that is no rank, nor to become one: those inherit the raylet's niceness."""
-    waits = command.startswith("ray::") or "flows.launch" in command or "/ray/" in command  # its servers
-    return waits and not any(name in command for name in ("ray::RayTrainWorker", "ray::IDLE", "raylet/raylet"))
+def _set_niceness(thread: Path, niceness: int) -> bool:
+    """Whether it now has this niceness: to lower one takes a privilege."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
+        return True
+    return False
+
+
+def _can_wait(command: str, *, all_wait: bool) -> bool:
+    """Whether this is a process of Ray's that is no rank nor, unless `all_wait`, to become or to start one."""
+    kept = ("ray::RayTrainWorker",) if all_wait else ("ray::RayTrainWorker", "ray::IDLE", "raylet/raylet")
+    of_ray = command.startswith("ray::") or "flows.launch" in command or "/ray/" in command  # its servers
+    return of_ray and not any(name in command for name in kept)
 
 
 def _end_monitors(ray: Any) -> None:
-    """Ends the processes that forward logs, which nobody asks for, and that add nodes, of which there are none."""
+    """Ends the processes that forward logs and answer a dashboard, which nobody asks for, and that add nodes."""
     node = getattr(ray._private.worker, "_global_node", None)
-    for name in ("kill_log_monitor", "kill_monitor"):
+    for name in ("kill_log_monitor", "kill_monitor", "kill_dashboard"):
         end = getattr(node, name, None)  # private: another Ray may do without
         if end is not None:
             end(check_alive=False)

@@ -72,6 +72,7 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) 
         "params": config.to_dict(dataclasses.replace(params, data=params.data.with_absolute_paths())),
         "directory": str(launch_files.directory),
         "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
+        "niceness": os.getpriority(os.PRIO_PROCESS, 0),
     }
     require("ray.train", "pipeline")
     asked, run_dir = params.launch, launch_files.directory.parent
@@ -133,7 +134,7 @@ def _rank(settings: dict[str, Any]) -> None:
     """What each worker runs. What a restart cannot help is left in a file: Ray would restart the group for it."""
     launch_files = LaunchFiles(directory=Path(settings["directory"]))
     params = config.from_dict(settings["params"])
-    cluster.go_first(own=params.launch.address == "local")
+    cluster.go_first(own=params.launch.address == "local", niceness=settings["niceness"])
     if settings["launcher"]["host"] == socket.gethostname():
         os.environ[files.LAUNCHER_PID] = settings["launcher"]["pid"]
     with open_world(timeout_s=params.train.collective_timeout_s, use_gpu=params.launch.use_gpu) as world:

@@ -13,22 +13,23 @@ RAY = "/venv/lib/python3.11/site-packages/ray"
 
 
 @pytest.mark.parametrize(
-    ("command", "waits"),
+    ("command", "waits", "waits_where_ranks_may_undo_it"),
     [
-        ("ray::TrainController.run", True),
-        ("ray::SynchronizationActor", True),
-        (f"{RAY}/core/src/ray/gcs/gcs_server --log_dir=…", True),
-        (f"python {RAY}/dashboard/dashboard.py --host=…", True),
-        ("python -m flows.launch --child …", True),
-        ("ray::RayTrainWorker.run", False),
-        ("ray::IDLE", False),
-        (f"{RAY}/core/src/ray/raylet/raylet --raylet_socket_name=…", False),
-        ("bash", False),
-        ("python -m pytest", False),
+        ("ray::TrainController.run", True, True),
+        ("ray::SynchronizationActor", True, True),
+        (f"{RAY}/core/src/ray/gcs/gcs_server --log_dir=…", True, True),
+        (f"python {RAY}/dashboard/dashboard.py --host=…", True, True),
+        ("python -m flows.launch --child …", True, True),
+        ("ray::RayTrainWorker.run", False, False),
+        ("ray::IDLE", False, True),
+        (f"{RAY}/core/src/ray/raylet/raylet --raylet_socket_name=…", False, True),
+        ("bash", False, False),
+        ("python -m pytest", False, False),
     ],
 )
-def test_what_may_become_a_rank_does_not_wait(command, waits):
-    assert cluster._can_wait(command) == waits
+def test_what_may_become_a_rank_waits_only_where_it_can_undo_that(command, waits, waits_where_ranks_may_undo_it):
+    assert cluster._can_wait(command, all_wait=False) == waits
+    assert cluster._can_wait(command, all_wait=True) == waits_where_ranks_may_undo_it
 
 
 def test_only_the_callers_thread_keeps_its_niceness():
@@ -37,10 +38,24 @@ import os, threading, time
 from flows import cluster
 other = threading.Thread(target=time.sleep, args=(60,), daemon=True)
 other.start()
-cluster.go_first(own=True)
+niceness = os.getpriority(os.PRIO_PROCESS, 0)
+cluster.go_first(own=True, niceness=niceness)
 print(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), os.getpriority(os.PRIO_PROCESS, other.native_id))
 """
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(before), str(cluster.LAST)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="lowering a niceness takes a privilege")
+def test_a_rank_that_ray_started_last_comes_first_again():
+    code = """
+import os, threading
+from flows import cluster
+os.nice(cluster.LAST)
+cluster.go_first(own=True, niceness=1)
+print(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
