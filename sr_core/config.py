@@ -1,9 +1,11 @@
 """Reading the parameters of a run (sr_core/params.py), checked all at once.
 
-`load` reads a file, applies `key=value` overrides, and raises one ConfigError that lists every unknown key
-(with the nearest valid name), every value of a wrong type and every value out of range.
+`load` reads a file, puts the recipe of the chosen network over its sections, applies `key=value` overrides, and raises
+one ConfigError that lists every unknown key (with the nearest valid name), every value of a wrong type and every
+value out of range.
 """
 
+import copy
 import dataclasses
 import difflib
 import math
@@ -16,9 +18,13 @@ from typing import Any, Literal
 import yaml
 
 from sr_core.errors import ConfigError, listed
-from sr_core.params import Params, to_dict
+from sr_core.params import ModelParams, Params, to_dict
 
 __all__ = ["Params", "from_dict", "load", "to_dict"]
+
+# a mapping from a network's name to what departs from the sections when `model.name` is that name
+RECIPES = "recipes"
+IN_RECIPES = ("model", "train", "adversarial")
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Params:
@@ -35,9 +41,48 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Params:
         raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds no keys, expected sections like data:, model: and train:")
+    changed = _overridden(tree, overrides)
+    recipes, problems = changed.pop(RECIPES, None) or {}, list[str]()
+    _check_recipes(changed, recipes, problems)
+    if problems:
+        raise ConfigError(f"{path}: {len(problems)} wrong:{listed(problems)}")
+    model = changed.get("model")
+    recipe = recipes.get(model.get("name", ModelParams().name) if isinstance(model, dict) else None)
+    if recipe:
+        changed = _overridden(_merged(tree, recipe), overrides)
+        changed.pop(RECIPES, None)
+    return from_dict(changed, where=str(path))
+
+
+def _overridden(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    changed: dict[str, Any] = copy.deepcopy(dict(tree))
     for override in overrides:
-        _apply(tree, override)
-    return from_dict(tree, where=str(path))
+        _apply(changed, override)
+    return changed
+
+
+def _merged(tree: Mapping[str, Any], recipe: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`tree` with the keys of the recipe's sections in place of its own."""
+    return {**tree, **{name: {**(tree.get(name) or {}), **section} for name, section in recipe.items()}}
+
+
+def _check_recipes(tree: Mapping[str, Any], recipes: Any, problems: list[str]) -> None:
+    """What is wrong with a recipe, of whatever network, and not with the sections themselves, goes to `problems`."""
+    if not isinstance(recipes, Mapping):
+        problems.append(f"{RECIPES}: is {recipes!r}, expected names of networks and their sections below it")
+        return
+    own: list[str] = []
+    _build(Params, tree, "", own)
+    for name, recipe in recipes.items():
+        where, wrong = f"{RECIPES}.{name}", []
+        for section, values in recipe.items() if isinstance(recipe, Mapping) else [("", None)]:
+            if section not in IN_RECIPES or not isinstance(values, Mapping):
+                wrong.append(f"{where}.{section}".rstrip(".") + f": expected the sections {', '.join(IN_RECIPES)}")
+        if not wrong and recipe:
+            found: list[str] = []
+            _build(Params, _merged(tree, recipe), "", found)
+            wrong = [f"{where}.{line}" for line in found if line not in own]
+        problems.extend(wrong)
 
 
 class _UniqueKeys(yaml.SafeLoader):

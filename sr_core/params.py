@@ -14,13 +14,13 @@ from typing import Any, Literal
 from sr_core.degradation_params import SecondOrderParams, UnknownParams
 from sr_core.files import digest_of
 from sr_core.sections import Problems, at_least
+from sr_core.train_params import SMALLEST_CROP, AdversarialParams, ProtocolName, TrainParams
 
-ProtocolName = Literal["benchmark-y", "div2k-rgb", "whole-rgb"]
 SCALES = (2, 3, 4, 8)
 TRACKS = ("bicubic", "unknown", "mild", "difficult", "wild", "second_order")
 DEGRADATIONS = (*TRACKS, "mixed")
+GANS = {"srgan", "esrgan"}  # generators that are named for being trained against a discriminator
 SHIFTED = {"mild", "difficult", "wild"}  # DIV2K's, x4 only, whose LR images are shifted against HR
-MOST_THREADS = 1024  # far more than cores crash the process
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +60,7 @@ class DataParams:
         yield from self._problems_of_source()
         yield from self._problems_of_tracks()
         yield from at_least(
-            self, valid_every=2, downloads=1, max_pixels=1, variants=1, crop=8, shard_bytes=1, num_writers=1
+            self, valid_every=2, downloads=1, max_pixels=1, variants=1, crop=SMALLEST_CROP, shard_bytes=1, num_writers=1
         )
         if not 0 <= self.degradation_seed < 2**63:
             yield "degradation_seed", f"is {self.degradation_seed}, expected 0 or more and below 2^63"
@@ -130,53 +130,6 @@ class ModelParams:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class TrainParams:
-    """The schedule, the optimizer, and what the loop does every so many steps."""
-
-    steps: int = 300_000
-    batch: int = 16  # crops per step over all ranks
-    loss: Literal["l1"] = "l1"
-    lr: float = 1e-4
-    lr_milestones: tuple[int, ...] = (200_000,)  # steps at which lr is multiplied by lr_decay
-    lr_decay: float = 0.5
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    adam_eps: float = 1e-8
-    ema_decay: float = 0.999  # 0: no EMA, the trained weights are validated and published
-    clip_norm: float = 0.0  # largest global gradient norm; 0: no clipping
-    augment: bool = True  # the eight symmetries of the square
-    precision: Literal["auto", "bf16", "float32"] = "auto"
-    compile: bool = False
-    deterministic: bool = False  # CUDA: bit-exact kernels, slower; on CPU training is bit-exact anyway
-    num_threads: int | None = None  # torch threads per rank; null: cores / ranks on this host
-    log_every: int = 100
-    eval_every: int = 1000
-    eval_images: int = 10
-    eval_protocol: ProtocolName = "benchmark-y"  # by which the best weights are told
-    checkpoint_every: int = 1000
-    keep_checkpoints: int = 2
-    collective_timeout_s: float = 300.0
-
-    def problems(self) -> Problems:
-        """Every value out of range."""
-        yield from at_least(
-            self, steps=1, batch=1, log_every=1, eval_every=1, eval_images=1, checkpoint_every=1, keep_checkpoints=2
-        )
-        for name in ("lr", "lr_decay", "adam_eps", "collective_timeout_s"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                yield name, f"is {getattr(self, name)}, expected a finite number above 0"
-        if not 0 <= self.ema_decay < 1:
-            yield "ema_decay", f"is {self.ema_decay}, expected 0 (off) or a number below 1, such as 0.999"
-        if not (self.clip_norm >= 0 and math.isfinite(self.clip_norm)):
-            yield "clip_norm", f"is {self.clip_norm}, expected 0 (off) or a finite number above 0"
-        if not all(0 <= beta < 1 for beta in self.adam_betas):
-            yield "adam_betas", f"is {list(self.adam_betas)}, expected two numbers in 0 <= beta < 1"
-        if list(self.lr_milestones) != sorted(set(self.lr_milestones)) or min(self.lr_milestones, default=1) < 1:
-            yield "lr_milestones", f"is {list(self.lr_milestones)}, expected increasing steps from 1 on"
-        if self.num_threads is not None and not 1 <= self.num_threads <= MOST_THREADS:
-            yield "num_threads", f"is {self.num_threads}, expected null, or 1 to {MOST_THREADS}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateParams:
     """By which protocol a finished model is measured."""
 
@@ -236,6 +189,7 @@ class Params:
     data: DataParams = dataclasses.field(default_factory=DataParams)
     model: ModelParams = dataclasses.field(default_factory=ModelParams)
     train: TrainParams = dataclasses.field(default_factory=TrainParams)
+    adversarial: AdversarialParams = dataclasses.field(default_factory=AdversarialParams)
     evaluate: EvaluateParams = dataclasses.field(default_factory=EvaluateParams)
     launch: LaunchParams = dataclasses.field(default_factory=LaunchParams)
     track: TrackParams = dataclasses.field(default_factory=TrackParams)
@@ -245,6 +199,21 @@ class Params:
         """Every value out of range."""
         if not 0 <= self.seed < 2**63:
             yield "seed", f"is {self.seed}, expected 0 or more and below 2^63"
+        if self.crop > self.data.crop:
+            yield (
+                "train.crop",
+                f"is {self.crop}, expected {self.data.crop} (data.crop, which the shards are cut for) or less",
+            )
+
+    @property
+    def crop(self) -> int:
+        """The side of a training crop in LR pixels."""
+        return self.train.crop or self.data.crop
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether there is a discriminator."""
+        return self.adversarial.loss != "none"
 
     def digest(self) -> str:
         """The sha256 in hex of `digested`."""
@@ -258,16 +227,18 @@ class Params:
             "model": values["model"],
             "train": {key: value for key, value in values["train"].items() if key not in _NOT_DIGESTED},
             "data": {key: values["data"][key] for key in ("scale", "degradation", "crop")},
+            **({"adversarial": values["adversarial"]} if self.is_adversarial else {}),
         }
 
     @property
     def task(self) -> str:
-        """What is being trained, in one word: `edsr-x4-bicubic`."""
-        return f"{self.model.name}-x{self.data.scale}-{self.data.degradation}"
+        """What is being trained, in one word: `edsr-x4-bicubic`; `edsr-gan-x4-bicubic` against a discriminator."""
+        gan = "-gan" if self.is_adversarial and self.model.name not in GANS else ""
+        return f"{self.model.name}{gan}-x{self.data.scale}-{self.data.degradation}"
 
 
-# how often we look, and how long we wait, does not change the weights
-_NOT_DIGESTED = {"log_every", "checkpoint_every", "keep_checkpoints", "collective_timeout_s"}
+# how often we look, and how long we wait, does not change the weights; those that a run begins with have a digest
+_NOT_DIGESTED = {"log_every", "checkpoint_every", "keep_checkpoints", "collective_timeout_s", "start"}
 
 
 def to_dict(value: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import torch
 
-from sr_core.params import TrainParams
+from sr_core.train_params import TrainParams
 
 
 def learning_rate(params: TrainParams, step: int) -> float:

@@ -207,7 +207,7 @@ def test_what_makes_other_weights_is_in_the_digest(other):
 
 def test_the_digest_is_the_same_tomorrow():
     # a change here gives every run directory another name: let it be on purpose
-    assert Params().digest()[:16] == "38ec5e0fd7cf7163"
+    assert Params().digest()[:16] == "6ab38e6ad69845b5"
 
 
 def test_the_task_names_model_scale_and_degradation():
@@ -237,3 +237,39 @@ def test_ranges_are_checked_beside_unknown_keys():
 
 def test_a_date_that_is_none_is_no_traceback(tmp_path):
     assert "is not valid YAML" in complaint(tmp_path, "seed: 2024-99-99\n")
+
+
+RECIPES = """
+model: {name: edsr, preset: small}
+train: {lr: 1.0e-3, batch: 8}
+recipes:
+  edsr: {}
+  wdsr_a: {model: {preset: baseline}, train: {lr: 5.0e-3}}
+"""
+
+
+def test_a_recipe_lies_over_the_sections_and_below_the_overrides(tmp_path):
+    own, chosen = load(tmp_path, RECIPES), load(tmp_path, RECIPES, "model.name=wdsr_a")
+    assert (own.model.preset, own.train.lr, own.train.batch) == ("small", 1e-3, 8)
+    assert (chosen.model.preset, chosen.train.lr, chosen.train.batch) == ("baseline", 5e-3, 8)
+    assert load(tmp_path, RECIPES, "model.name=wdsr_a", "train.lr=2e-3").train.lr == 2e-3
+    assert load(tmp_path, RECIPES, "model.name=wdsr_a", "recipes.wdsr_a.train.batch=2").train.batch == 2
+
+
+def test_every_recipe_is_checked_whichever_is_chosen(tmp_path):
+    wrong = "  wdsr_b: {train: {lr: 0, bacth: 3}}\n  srcnn: {data: {scale: 2}}\n  rrdb: 3\n"
+    said = complaint(tmp_path, RECIPES + wrong)
+    for part in (
+        "recipes.wdsr_b.train.lr: is 0",
+        "recipes.wdsr_b.train.bacth: no such key",
+        "recipes.srcnn.data: expected the sections model, train, adversarial",
+        "recipes.rrdb: expected",
+    ):
+        assert part in said
+
+
+def test_a_training_crop_is_cut_from_the_stored_one():
+    assert config.from_dict({"data": {"crop": 48}}).crop == 48
+    assert config.from_dict({"data": {"crop": 48}, "train": {"crop": 24}}).crop == 24
+    with pytest.raises(ConfigError, match=r"train\.crop: is 64, expected 48 \(data\.crop"):
+        config.from_dict({"data": {"crop": 48}, "train": {"crop": 64}})
