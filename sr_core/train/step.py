@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from sr_core.data.patches import Batch, augment
-from sr_core.train_params import TrainParams
 from sr_core.precision import Precision, autocast
 from sr_core.train.gradients import GradientBuffer
 from sr_core.train.optim import learning_rate, set_learning_rate
 from sr_core.train.state import TrainState
+from sr_core.train_params import TrainParams
 from sr_core.world import World
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": functional.l1_loss}

@@ -11,7 +11,7 @@ CORE_MAY_IMPORT = {"numpy", "PIL", "torch", "safetensors", "yaml", "rich", "sr_c
 HEAVY = ("prefect", "ray", "mlflow", "dvc", "pandas", "matplotlib", "skimage", "sklearn", "scipy", "pyarrow", "fastapi")
 
 # each room of sr_core and the rooms it may import
-BASIS = {"errors", "files", "params", "config", "world", "progress", "precision"}
+BASIS = {"errors", "files", "params", "train_params", "config", "world", "progress", "precision"}
 ROOMS = {
     "errors": set(),
     "files": {"errors"},
