@@ -10,7 +10,7 @@ from sr_core.evaluate.benchmark import read_report, table
 from sr_core.evaluate.report import COMPARISON, REPORT
 from sr_core.evaluate.task import report_directory
 from sr_core.params import Params
-from sr_core.train import checkpoint, run
+from sr_core.train import run, weights
 
 NEXT = """
 Next:
@@ -28,7 +28,7 @@ def show(params: Params) -> None:
     lines = [
         f"picture     {report_dir / COMPARISON}",
         f"model       {model_dir} (registered: {registered['name']} version {registered['version']})",
-        f"run         {Path(params.data.root) / 'runs' / checkpoint.read_card(model_dir).run}",
+        f"run         {Path(params.data.root) / 'runs' / weights.read_card(model_dir).run}",
         f"MLflow run  {registered['run_id']}",
     ]
     Console().print(table(read_report(report_dir / REPORT)))

@@ -25,7 +25,7 @@ from sr_core import config, files
 from sr_core.errors import SrError
 from sr_core.evaluate.benchmark import EvalReport, read_report
 from sr_core.models.card import Card
-from sr_core.train import checkpoint
+from sr_core.train import weights
 
 WEIGHTS_TAG, DECISION_TAG = "sr.weights_sha256", "sr.champion_decision"
 CHAMPION = "champion"
@@ -55,7 +55,7 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
         CheckpointError: there is no model in `model_dir`.
         SrError: the report is of other weights.
     """
-    card = checkpoint.read_card(model_dir)
+    card = weights.read_card(model_dir)
     report = read_report(report_dir / "report.json")
     measured = report.weights.get(card.model, "unknown")
     if measured != card.weights_sha256:
@@ -123,7 +123,7 @@ def _log_version(client: Any, uri: str, run_id: str, name: str, model_dir: Path,
         # the model directory also holds the curves, which would make other bytes of the same model
         clean = Path(folder) / "model"
         clean.mkdir()
-        for file in (checkpoint.WEIGHTS, checkpoint.CARD):
+        for file in (weights.WEIGHTS, weights.CARD):
             shutil.copyfile(model_dir / file, clean / file)
         mlflow.set_tracking_uri(uri)
         with mlflow.start_run(run_id=run_id):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sr_core.errors import ImageError
-from sr_core.train.checkpoint import LoadedModel, load_model
+from sr_core.train.weights import LoadedModel, load_model
 from sr_core.upscale import fastest_device, upscale
 
 

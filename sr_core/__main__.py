@@ -183,10 +183,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _upscale(arguments: argparse.Namespace) -> int:
     from sr_core.progress import console
-    from sr_core.train import checkpoint, run
+    from sr_core.train import run, weights
     from sr_core.upscale import fastest_device, upscale_files
 
-    network = checkpoint.load_model(arguments.model or run.model_directory(_params(arguments))).network
+    network = weights.load_model(arguments.model or run.model_directory(_params(arguments))).network
     with console() as progress:
         upscale_files(
             network,

@@ -11,7 +11,7 @@ from sr_core.evaluate.metrics import PROTOCOLS
 from sr_core.evaluate.report import evaluate_to
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
-from sr_core.train import checkpoint, run
+from sr_core.train import run, weights
 from sr_core.upscale import fastest_device
 
 
@@ -20,7 +20,7 @@ def report_directory(params: Params, model_dir: Path | None = None) -> Path:
     reports = Path(params.data.root) / "reports"
     if model_dir is None or model_dir.resolve() == run.model_directory(params).resolve():
         return reports / params.task
-    return reports / f"{params.task}-{checkpoint.read_card(model_dir).weights_sha256[:8]}"
+    return reports / f"{params.task}-{weights.read_card(model_dir).weights_sha256[:8]}"
 
 
 def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Progress = QUIET) -> EvalReport:
@@ -33,7 +33,7 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
         BusyError: another process evaluates the same task.
     """
     directory = model_dir or run.model_directory(params)
-    loaded = checkpoint.load_model(directory)
+    loaded = weights.load_model(directory)
     if loaded.card.scale != params.data.scale:
         raise CheckpointError(
             f"{directory}: is a model for x{loaded.card.scale}, but data.scale is {params.data.scale}"

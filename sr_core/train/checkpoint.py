@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and the only place that loads weights.
+"""Checkpoints that are whole or absent; with train/weights.py the only place that loads weights.
 
 A checkpoint is a directory `step-00000600/` with the tensors (safetensors, never pickle) and `manifest.json`, which
 holds their sha256 and is written last; the directory appears by one rename. Measured: naive torch.save under
@@ -14,16 +14,13 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sr_core import files, models
+from sr_core import files
 from sr_core.errors import CheckpointError
 from sr_core.files import FileRecord
-from sr_core.models.card import CARD_VERSION, Card
-from sr_core.params import SCALES
 
-STATE, MANIFEST, WEIGHTS, CARD = "state.safetensors", "manifest.json", "weights.safetensors", "card.json"
+STATE, MANIFEST = "state.safetensors", "manifest.json"
 DIGEST = "sha256"  # of the rest of the manifest
 FORMAT_VERSION = 1
 
@@ -56,7 +53,7 @@ def save(directory: Path, tensors: Mapping[str, Tensor], manifest: Manifest, *, 
     """Writes `directory`/step-N and then deletes all but the `keep` newest; returns its path."""
     path = directory / f"step-{manifest.step:08d}"
     with files.commit_directory(path) as partial:
-        _write_tensors(partial / STATE, tensors)
+        write_tensors(partial / STATE, tensors)
         whole = dataclasses.asdict(dataclasses.replace(manifest, files={STATE: files.record_of(partial / STATE)}))
         files.write_atomic(partial / MANIFEST, files.to_json({**whole, DIGEST: files.digest_of(whole)}))
     for old in _by_step(directory)[keep:]:
@@ -86,7 +83,7 @@ def newest(directory: Path) -> Found:
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of the checkpoint at `path`, on the CPU."""
-    return _read_tensors(path / STATE)
+    return read_tensors(path / STATE)
 
 
 def _by_step(directory: Path) -> list[Path]:
@@ -122,80 +119,12 @@ def _read_manifest(path: Path) -> tuple[str, Manifest | None]:
     return "", manifest
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LoadedModel:
-    """A network ready to use (evaluation mode, float32, on the CPU) and its card."""
-
-    network: nn.Module
-    card: Card
-
-
-def save_model(directory: Path, weights: Mapping[str, Tensor], card: Card, extra: Mapping[str, str]) -> Card:
-    """Writes a model directory: weights, card with the weights' sha256, and text files `extra` by name."""
-    with files.commit_directory(directory) as partial:
-        _write_tensors(partial / WEIGHTS, weights)
-        card = dataclasses.replace(card, weights_sha256=files.record_of(partial / WEIGHTS).sha256)
-        for name, text in extra.items():
-            files.write_atomic(partial / name, text)
-        files.write_atomic(partial / CARD, files.to_json(dataclasses.asdict(card)))
-    return card
-
-
-def read_card(directory: Path) -> Card:
-    """The card in a model directory.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes `tensors` to the safetensors file `path` in a temporary directory.
 
     Raises:
-        CheckpointError: there is none, or it is not one.
+        CheckpointError: there is no room.
     """
-    try:
-        card = Card(**json.loads((directory / CARD).read_text()))
-    except FileNotFoundError:
-        raise CheckpointError(f"{directory / CARD}: missing; expected a model directory: train first") from None
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{directory / CARD}: is not a model card ({error})") from None
-    texts = (card.model, card.preset, card.weights_sha256)
-    if (
-        card.version != CARD_VERSION
-        or card.scale not in SCALES
-        or not all(isinstance(text, str) for text in texts)
-        or not isinstance(card.options, dict)
-    ):
-        raise CheckpointError(f"{directory / CARD}: is damaged or of another version; train the model again")
-    return card
-
-
-def load_model(directory: Path) -> LoadedModel:
-    """Builds the network that the card in `directory` describes and fills in the weights.
-
-    Raises:
-        CheckpointError: card or weights are missing or damaged, or do not belong together.
-        ConfigError: the card names a network this version does not have.
-    """
-    card = read_card(directory)
-    path = directory / WEIGHTS
-    found = files.record_of(path).sha256 if path.is_file() else "no file"
-    if found != card.weights_sha256:
-        raise CheckpointError(
-            f"{path}: sha256 is {found[:12]}, its card says {card.weights_sha256[:12]}; fetch or train the model again"
-        )
-    network = models.build(card.model, scale=card.scale, preset=card.preset, options=card.options)
-    _fill(network, _read_tensors(path), path)
-    return LoadedModel(network=network.eval().requires_grad_(False), card=card)
-
-
-def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    own = network.state_dict()
-    for name in sorted(own.keys() | tensors.keys()):
-        expected = tuple(own[name].shape) if name in own else "no such tensor"
-        shape = tuple(tensors[name].shape) if name in tensors else "absent"
-        if expected != shape:
-            raise CheckpointError(f"{path}: {name} is {shape}, the network has {expected}")
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity; take another checkpoint")
-    network.load_state_dict(tensors)
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         safetensors.torch.save_file(plain, path)
@@ -203,7 +132,12 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"{path.parent.parent}: cannot be written to ({error}); free space and go on") from None
 
 
-def _read_tensors(path: Path) -> dict[str, Any]:
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The tensors of the safetensors file at `path`, on the CPU.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
     try:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:

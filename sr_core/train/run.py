@@ -22,6 +22,7 @@ from sr_core.data.patches import open_dataset
 from sr_core.errors import CheckpointError, ConfigError
 from sr_core.models.card import Card
 from sr_core.train import checkpoint, metrics_log
+from sr_core.train.weights import load_model, save_model
 from sr_core.world import World
 
 CHECKPOINTS, BEST, PARAMS = "checkpoints", "best", "params.json"
@@ -109,7 +110,7 @@ def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any], prefix: st
 
 def save_best(run_dir: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """Keeps the best weights so far as a model directory; older ones stay until `drop_former_best`."""
-    checkpoint.save_model(best_directory(run_dir, card.step), weights, card, {})
+    save_model(best_directory(run_dir, card.step), weights, card, {})
 
 
 def best_directory(run_dir: Path, step: int) -> Path:
@@ -138,7 +139,7 @@ def publish(params: config.Params, run_dir: Path) -> Card:
         step = found.manifest.step if found.manifest else 0
         raise CheckpointError(f"{run_dir}: is at step {step} of {params.train.steps}; finish it before publishing")
     try:
-        loaded = checkpoint.load_model(best_directory(run_dir, found.manifest.best_step))
+        loaded = load_model(best_directory(run_dir, found.manifest.best_step))
     except CheckpointError as error:
         raise CheckpointError(
             f"{run_dir}: its best weights are damaged; delete this directory and train again ({error})"
@@ -150,7 +151,7 @@ def publish(params: config.Params, run_dir: Path) -> Card:
     }
     target = model_directory(params)
     with files.lock_directory(Path(params.data.root) / ".locks" / f"model-{target.name}"):
-        return checkpoint.save_model(target, loaded.network.state_dict(), loaded.card, curves)
+        return save_model(target, loaded.network.state_dict(), loaded.card, curves)
 
 
 def _curve(run_dir: Path, names: Mapping[str, str]) -> list[dict[str, float]]:

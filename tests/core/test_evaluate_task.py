@@ -20,8 +20,8 @@ from sr_core.evaluate.task import evaluate_task, report_directory
 from sr_core.models.card import Card
 from sr_core.params import ModelParams, Params, to_dict
 from sr_core.progress import QUIET
-from sr_core.train.checkpoint import save_model
 from sr_core.train.run import model_directory
+from sr_core.train.weights import save_model
 
 OPTIONS = {"num_blocks": 1, "num_features": 8}
 SIZES = [(50, 61), (48, 70), (90, 55)]  # the first is held out

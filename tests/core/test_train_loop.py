@@ -10,7 +10,7 @@ from training import STEPS, digest, go, made, with_train
 from sr_core.errors import BusyError, CheckpointError, ConfigError, DivergedError
 from sr_core.files import lock_directory
 from sr_core.params import TrainParams
-from sr_core.train import checkpoint, metrics_log, run, step
+from sr_core.train import checkpoint, metrics_log, run, step, weights
 from sr_core.train.optim import learning_rate
 from sr_core.train.state import fresh
 from sr_core.world import World
@@ -89,7 +89,7 @@ def test_two_newest_checkpoints_are_kept_and_the_best_model_apart(whole):
     assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["step-00000009", "step-00000012"]
     manifest = checkpoint.newest(whole / "checkpoints").manifest
     assert figures(whole)[manifest.best_step] == manifest.best_psnr == max(figures(whole).values())
-    loaded = checkpoint.load_model(whole / "best" / f"step-{manifest.best_step:08d}")
+    loaded = weights.load_model(whole / "best" / f"step-{manifest.best_step:08d}")
     assert (loaded.card.step, loaded.card.valid_psnr) == (manifest.best_step, manifest.best_psnr)
 
 
@@ -201,7 +201,7 @@ def test_publishing_needs_a_finished_run(job, tmp_path):
         run.publish(params, tmp_path)
     go(params, dataset, tmp_path)
     card = run.publish(params, tmp_path)
-    loaded = checkpoint.load_model(run.model_directory(params))
+    loaded = weights.load_model(run.model_directory(params))
     assert loaded.card == card
     assert (card.data_digest, card.params_digest, card.run) == (dataset.digest, params.digest(), tmp_path.name)
 

@@ -14,7 +14,7 @@ from sr_core import config, files, models
 from sr_core.evaluate.benchmark import EvalReport, ImageScore
 from sr_core.evaluate.metrics import PROTOCOLS
 from sr_core.models.card import Card
-from sr_core.train import checkpoint, metrics_log
+from sr_core.train import metrics_log, weights
 from sr_core.train.run import check_identity, model_directory, run_directory
 
 DATA_DIGEST = "d" * 64
@@ -74,7 +74,7 @@ def write_model(given: config.Params, seed: int = 0, *, run: str | None = None) 
         valid_psnr=28.0,
     )
     directory = model_directory(given)
-    checkpoint.save_model(directory, network.state_dict(), card, {"training.json": "[]\n"})
+    weights.save_model(directory, network.state_dict(), card, {"training.json": "[]\n"})
     return directory
 
 
@@ -89,7 +89,7 @@ def write_report(given: config.Params, psnr: float, *, protocol: str = "benchmar
         test_set_digest=digest,
         precision="float32",
         scores=scores,
-        weights={"edsr": checkpoint.read_card(model_directory(given)).weights_sha256},
+        weights={"edsr": weights.read_card(model_directory(given)).weights_sha256},
     )
     directory = Path(given.data.root) / "reports" / given.task
     files.write_atomic(directory / "report.json", files.to_json(report.to_dict()))

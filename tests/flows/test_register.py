@@ -14,7 +14,7 @@ import pytest
 
 from flows import registry, track
 from sr_core.errors import SrError, TrackError
-from sr_core.train import checkpoint, run
+from sr_core.train import run, weights
 from sr_core.upscale import upscale
 
 # MLflow's and SQLAlchemy's own
@@ -84,7 +84,7 @@ def test_the_same_weights_are_the_same_version(params, client):
 def test_a_version_says_where_it_comes_from(params, client):
     version = register(params, 1, 28.0)
     tags = client.get_model_version(NAME, str(version.version)).tags
-    card = checkpoint.read_card(run.model_directory(params))
+    card = weights.read_card(run.model_directory(params))
     assert tags == {
         "sr.weights_sha256": card.weights_sha256,
         "sr.data_digest": made.DATA_DIGEST,
@@ -171,7 +171,7 @@ def assert_loads_in_a_fresh_process(params, folder: Path, **environment: str) ->
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
-    network = checkpoint.load_model(run.model_directory(params)).network
+    network = weights.load_model(run.model_directory(params)).network
     assert np.array_equal(np.load(folder / "sr.npy"), [upscale(network, image) for image in photographs])
 
 

@@ -8,7 +8,7 @@ from serving.pyfunc import _load_pyfunc
 from sr_core import models
 from sr_core.errors import CheckpointError, ImageError
 from sr_core.models.card import Card
-from sr_core.train import checkpoint
+from sr_core.train import weights
 
 SCALE = 3
 OPTIONS = {"num_blocks": 1, "num_features": 4}
@@ -34,7 +34,7 @@ def model_dir(tmp_path_factory):
         valid_psnr=None,
     )
     directory = tmp_path_factory.mktemp("models") / "edsr-x3-bicubic"
-    checkpoint.save_model(directory, network.state_dict(), card, {})
+    weights.save_model(directory, network.state_dict(), card, {})
     return directory
 
 
@@ -81,7 +81,7 @@ def test_damaged_weights_are_not_loaded(model_dir, tmp_path):
     damaged.mkdir()
     for file in model_dir.iterdir():
         content = bytearray(file.read_bytes())
-        if file.name == checkpoint.WEIGHTS:
+        if file.name == weights.WEIGHTS:
             content[-1] ^= 1
         (damaged / file.name).write_bytes(content)
     with pytest.raises(CheckpointError, match="sha256"):
