@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -50,13 +51,21 @@ def record_of(path: Path) -> FileRecord:
     return FileRecord(bytes=size, sha256=digest.hexdigest())
 
 
+def size_mismatch(path: Path, expected: FileRecord) -> str | None:
+    """One line if the file at `path` is not there or of another size than `expected`, or None; no byte is read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return f"{path}: missing"
+    if not stat.S_ISREG(status.st_mode):
+        return f"{path}: not a file"
+    return None if status.st_size == expected.bytes else f"{path}: {status.st_size} bytes, expected {expected.bytes}"
+
+
 def mismatch(path: Path, expected: FileRecord) -> str | None:
     """One line on how the file at `path` differs from `expected`, or None if it does not."""
-    if not path.is_file():
-        return f"{path}: missing"
-    size = path.stat().st_size
-    if size != expected.bytes:
-        return f"{path}: {size} bytes, expected {expected.bytes}"
+    if problem := size_mismatch(path, expected):
+        return problem
     found = record_of(path).sha256
     if found != expected.sha256:
         return f"{path}: sha256 {found[:12]}…, expected {expected.sha256[:12]}…"

@@ -102,6 +102,11 @@ ARCHIVES: tuple[Archive, ...] = (
 # fmt: on
 
 
+def layout(split: Split, track: str | None, scale: int) -> Archive:
+    """How the files of a track are named, whether such an archive is published or not."""
+    return _archive(split, track, scale, 0, "")
+
+
 def needed(params: DataParams) -> tuple[Archive, ...]:
     """The archives that a run needs: both splits of HR, and of each track for which there are any.
 

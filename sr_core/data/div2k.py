@@ -6,6 +6,7 @@ Each step can be killed: a zip file is there or not (`fetch.py`), so is its fold
 file is removed.
 """
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,13 +40,18 @@ def materialise(params: DataParams, *, progress: Progress) -> Path:
     return raw
 
 
-def _lacking(raw: Path, needed: Sequence[Archive], progress: Progress) -> list[Archive]:
-    """The archives whose folders must be made, or made again.
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What lies in a folder of DIV2K: archives to be unpacked (again), why again, and what is in the way of it."""
 
-    Raises:
-        SourceError: a folder that is the user's is incomplete, or a file that is would be trained on or lost.
-    """
-    todo: list[Archive] = []
+    todo: tuple[Archive, ...]
+    damage: Mapping[Archive, Sequence[str]]
+    offenders: tuple[str, ...]
+
+
+def look(raw: Path, needed: Sequence[Archive]) -> Found:
+    """What lies in `raw` of the archives `needed`: names and sizes, no byte is read."""
+    todo: dict[Archive, Sequence[str]] = {}
     offenders: list[str] = []
     by_hand = set()  # splits whose HR images the user unpacked
     for archive in needed:
@@ -57,13 +63,24 @@ def _lacking(raw: Path, needed: Sequence[Archive], progress: Progress) -> list[A
         elif damage is None and archive.track == "bicubic" and archive.split in by_hand:
             continue  # made here from HR images of the user's, bit for bit the same
         elif damage != []:
-            todo.append(archive)
-            if entries and damage:
-                progress.say(f"{folder} is damaged, so {archive.name} is unpacked again:{listed(damage, most=5)}")
+            todo[archive] = damage or () if entries else ()
         offenders += _in_the_way(folder, archive, entries, replaced=archive in todo)
-    if offenders:
-        raise SourceError(f"data.source: div2k cannot be used as it lies in {raw}:{listed(offenders)}")
-    return todo
+    damaged = {archive: lines for archive, lines in todo.items() if lines}
+    return Found(todo=tuple(todo), damage=damaged, offenders=tuple(offenders))
+
+
+def _lacking(raw: Path, needed: Sequence[Archive], progress: Progress) -> Sequence[Archive]:
+    """The archives whose folders must be made, or made again.
+
+    Raises:
+        SourceError: a folder that is the user's is incomplete, or a file that is would be trained on or lost.
+    """
+    found = look(raw, needed)
+    for archive, lines in found.damage.items():
+        progress.say(f"{raw / archive.folder} is damaged, so {archive.name} is unpacked again:{listed(lines, most=5)}")
+    if found.offenders:
+        raise SourceError(f"data.source: div2k cannot be used as it lies in {raw}:{listed(found.offenders)}")
+    return found.todo
 
 
 def _entries(raw: Path, archive: Archive) -> dict[str, Path]:

@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sr_core.data.archives import Archive, member_of, members
 from sr_core.errors import SourceError, listed, shown
-from sr_core.files import CHUNK_BYTES, FileRecord, commit_directory, to_json, write_atomic
+from sr_core.files import CHUNK_BYTES, FileRecord, commit_directory, size_mismatch, to_json, write_atomic
 from sr_core.progress import Progress, size_text
 
 MANIFESTS = ".manifests"
@@ -96,18 +96,7 @@ def load_manifest(path: Path) -> Manifest | None:
 
 def lacking(raw: Path, files: Mapping[str, FileRecord]) -> list[str]:
     """A line on every file of a manifest that is missing below `raw` or has another size."""
-    lines = []
-    for name, record in files.items():
-        try:
-            status = (raw / name).stat()
-        except OSError:
-            lines.append(f"{raw / name}: missing")
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            lines.append(f"{raw / name}: not a file")
-        elif status.st_size != record.bytes:
-            lines.append(f"{raw / name}: {status.st_size} bytes, expected {record.bytes}")
-    return lines
+    return [line for name, record in files.items() if (line := size_mismatch(raw / name, record))]
 
 
 def expected_digests(raw: Path) -> dict[Path, str]:

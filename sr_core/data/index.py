@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from sr_core.data.pairs import SPLITS, Split
+from sr_core.data.archives import Split
+from sr_core.data.pairs import SPLITS
 from sr_core.data.sources import dataset_name
 from sr_core.errors import ShardError, listed
 from sr_core.files import FileRecord, digest_of, mismatch, to_json, write_atomic

@@ -9,8 +9,8 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 
+from sr_core.data.archives import Split
 from sr_core.data.index import HR, MIXED, ShardIndex, members_of
-from sr_core.data.pairs import Split
 from sr_core.files import digest_of
 from sr_core.params import DataParams
 

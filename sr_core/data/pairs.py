@@ -16,20 +16,16 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
 
-from sr_core.data.archives import Archive
+from sr_core.data.archives import MADE_HERE, Split, layout
 from sr_core.data.flat import held_out, images_in, partners
 from sr_core.data.images import read_size
 from sr_core.errors import ImageError, SourceError, listed, shown
 from sr_core.params import SHIFTED, DataParams
 
-Split: TypeAlias = Literal["train", "valid"]
 SPLITS: tuple[Split, ...] = ("train", "valid")
 
 MOST_NAME_BYTES = 200  # of a key: names of files, of 255 bytes at most, are made of it
-
-_ALWAYS_MADE_HERE = "second_order"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +84,7 @@ def find_all_pairs(params: DataParams, raw: Path) -> dict[Split, tuple[ImagePair
         for hr in images[split]:
             try:
                 _check_name(hr, copies[hr.stem])
-                lr = {track: _lr_files(hr, raw, split, track, params.scale) for track in tracks[split]}
+                lr = {track: lr_files(hr, raw, split, track, params.scale) for track in tracks[split]}
                 if hr in own:
                     lr[params.degradation] = (own[hr],)
                 pair = _pair(hr, lr, params, crop)
@@ -110,7 +106,7 @@ def _check_lr_folder(params: DataParams, raw: Path) -> None:
         raise SourceError(
             f"data.lr_folder: expected null, because {raw} is in DIV2K's layout, which has LR folders too"
         )
-    if params.degradation in ("mixed", _ALWAYS_MADE_HERE):
+    if params.degradation in {"mixed", *MADE_HERE}:
         raise SourceError(
             f"data.lr_folder: holds LR images of one degradation, which data.degradation {params.degradation} is not; "
             "name another degradation, or set data.lr_folder to null"
@@ -119,17 +115,16 @@ def _check_lr_folder(params: DataParams, raw: Path) -> None:
 
 def _tracks_with_files(params: DataParams, raw: Path) -> dict[Split, list[str]]:
     """By split, the tracks for which there are LR files in DIV2K's layout."""
-    tracks = [track for track in params.tracks if track != _ALWAYS_MADE_HERE and params.lr_folder is None]
+    tracks = [track for track in params.tracks if track not in MADE_HERE and params.lr_folder is None]
     found: dict[Split, list[str]] = {split: [] for split in SPLITS}
     missing = []
     for track in tracks:
-        folders: dict[Split, Path] = {split: raw / _archive(split, track, params.scale).folder for split in SPLITS}
+        folders: dict[Split, Path] = {split: raw / layout(split, track, params.scale).folder for split in SPLITS}
         present = [split for split in SPLITS if folders[split].is_dir()]
         for split in present:
             found[split].append(track)
-        official = track in SHIFTED or (track == "unknown" and params.source == "div2k")
         # LR images of unknown origin for one split and drawn ones for the other would measure another task
-        if official or (track == "unknown" and present):
+        if needs_files(params, track) or (track == "unknown" and present):
             missing += [(track, folders[split]) for split in SPLITS if split not in present]
     if missing:
         names = ", ".join(dict.fromkeys(track for track, _ in missing))
@@ -147,14 +142,14 @@ def _remedy(params: DataParams, raw: Path) -> str:
     return "name a folder of them in data.lr_folder" if is_flat(raw) else "put them there"
 
 
-def _archive(split: Split, track: str, scale: int) -> Archive:
-    """The layout of a track's files."""
-    return Archive(split=split, track=track, scale=scale, bytes=0, sha256="")
+def needs_files(params: DataParams, track: str) -> bool:
+    """Whether LR images of `track` cannot be made here for this source."""
+    return track in SHIFTED or (track == "unknown" and params.source == "div2k")
 
 
-def _lr_files(hr: Path, raw: Path, split: Split, track: str, scale: int) -> tuple[Path, ...]:
-    archive = _archive(split, track, scale)
-    files = tuple(raw / name for name in archive.files(hr.stem))
+def lr_files(hr: Path, raw: Path, split: Split, track: str, scale: int) -> tuple[Path, ...]:
+    """The LR images of `hr` in DIV2K's layout below `raw`, whether they are there or not."""
+    files = tuple(raw / name for name in layout(split, track, scale).files(hr.stem))
     if track == "wild" and split == "valid" and not files[0].exists():
         # a digit may follow
         return next(((file,) for d in range(10) if (file := files[0].with_stem(f"{files[0].stem}{d}")).exists()), files)

@@ -6,9 +6,10 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sr_core.data import degrade
+from sr_core.data.archives import Split
 from sr_core.data.grid import STORED_AT_MOST, STORED_LIMIT, offsets, patch_side
 from sr_core.data.index import HR, VERSION, ShardIndex, directory_of, members_of
-from sr_core.data.pairs import SPLITS, ImagePair, Split
+from sr_core.data.pairs import SPLITS, ImagePair
 from sr_core.data.writers import Output, Piece, ShardTask, Written
 from sr_core.errors import ShardError
 from sr_core.files import digest_of

@@ -11,8 +11,8 @@ import importlib.util
 import json
 from pathlib import Path
 
+from sr_core.data.archives import Split
 from sr_core.data.images import read_rgb, write_png
-from sr_core.data.pairs import Split
 from sr_core.data.resize import bicubic_down
 from sr_core.errors import SourceError, listed
 from sr_core.files import (

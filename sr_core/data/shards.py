@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sr_core.data.archives import Split
 from sr_core.data.extract import check_digests
 from sr_core.data.index import (
     INDEX,
@@ -27,7 +28,7 @@ from sr_core.data.index import (
     write_index,
 )
 from sr_core.data.mixed import mixed_index
-from sr_core.data.pairs import SPLITS, ImagePair, Split, find_all_pairs
+from sr_core.data.pairs import SPLITS, ImagePair, find_all_pairs
 from sr_core.data.plans import Plan, TrackPlan, plan
 from sr_core.data.sources import dataset_name, materialise
 from sr_core.data.writers import RunTasks, ShardTask, Written, in_processes, noted, write_shards

@@ -11,6 +11,7 @@ import numpy as np
 
 from sr_core.data.index import HR, INDEX, MIXED, ShardIndex, load_index, members_of, version_of
 from sr_core.errors import ShardError, shown
+from sr_core.files import size_mismatch
 from sr_core.inspect.charts import spread
 from sr_core.inspect.report import Report, Section
 from sr_core.inspect.sheet import Row
@@ -112,12 +113,9 @@ def _versions(indexes: Mapping[Path, ShardIndex]) -> dict[str, str]:
 
 
 def _absent(indexes: Mapping[Path, ShardIndex]) -> list[str]:
-    found = []
-    for directory, index in indexes.items():
-        for name, record in index.files.items():
-            path = directory / name
-            size = path.stat().st_size if path.is_file() else None
-            if size != record.bytes:
-                what = "missing" if size is None else f"{size} bytes, expected {record.bytes}"
-                found.append(f"{path}: {what}; run `python -m sr_core shard`")
-    return found
+    return [
+        f"{problem}; run `python -m sr_core shard`"
+        for directory, index in indexes.items()
+        for name, record in index.files.items()
+        if (problem := size_mismatch(directory / name, record))
+    ]

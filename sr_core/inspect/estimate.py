@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from sr_core.data.archives import Split
 from sr_core.data.grid import STORED_AT_MOST, patch_side, stored_per_raw
 from sr_core.data.index import HR, members_of
-from sr_core.data.pairs import SPLITS, Split
+from sr_core.data.pairs import SPLITS
 from sr_core.params import DataParams
 
 Size = tuple[int, int]  # height, width

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sr_core.data.archives import Archive
 from sr_core.data.degrade import lr_of
 from sr_core.data.images import read_rgb
-from sr_core.data.pairs import SPLITS, ImagePair
+from sr_core.data.pairs import SPLITS, ImagePair, lr_files
 from sr_core.errors import ConfigError, SrError, shown
 from sr_core.files import write_atomic
 from sr_core.inspect import built, charts
@@ -142,8 +141,7 @@ def _with_files(pair: ImagePair, found: Survey) -> ImagePair:
     lr: dict[str, tuple[Path, ...]] = {}
     for split in (split for split in SPLITS if pair.hr.parent.name == f"DIV2K_{split}_HR"):
         for track in TRACKS:
-            archive = Archive(split=split, track=track, scale=found.params.scale, bytes=0, sha256="")
-            files = tuple(found.raw / name for name in archive.files(pair.hr.stem))
+            files = lr_files(pair.hr, found.raw, split, track, found.params.scale)
             lr |= {track: files} if all(file.is_file() for file in files) else {}
     return dataclasses.replace(pair, lr=lr | dict(pair.lr))
 

@@ -9,16 +9,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sr_core.data import archives, sources
-from sr_core.data.archives import Archive
+from sr_core.data import archives, div2k, sources
+from sr_core.data.archives import Archive, Split
 from sr_core.data.degrade import num_variants
-from sr_core.data.extract import manifest_path
 from sr_core.data.images import SUFFIXES, ImageHeader, read_header
 from sr_core.data.index import load_index, shard_directories, version_of
-from sr_core.data.pairs import SPLITS, ImagePair, Split, find_all_pairs, hr_files, is_flat
+from sr_core.data.pairs import SPLITS, ImagePair, find_all_pairs, hr_files, is_flat, needs_files
 from sr_core.errors import ImageError, ShardError, SourceError, SrError, shown
 from sr_core.inspect.estimate import Member, estimate
-from sr_core.params import SHIFTED, TRACKS, DataParams
+from sr_core.params import TRACKS, DataParams
 from sr_core.progress import Progress, size_text
 
 DIV2K_SIZE = (1356, 2040)  # a usual HR image of DIV2K, from which its shards are estimated before it is there
@@ -130,20 +129,8 @@ def _place_of_div2k(params: DataParams) -> tuple[Path, list[str], tuple[Archive,
         needed = archives.needed(params)
     except SourceError as error:
         return raw, [str(error)], ()
-    there = [archive for archive in needed if (raw / archive.folder).is_dir()]
-    problems = []
-    for archive in there:
-        names = (f"{archive.folder}/{entry.name}" for entry in (raw / archive.folder).iterdir())
-        found = {archives.member_of(archive, name) for name in names}
-        expected = archives.members(archive)
-        missing = [Path(name).name for name in expected if name not in found]
-        if missing:
-            some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-            problems.append(f"{raw / archive.folder}: lacks {len(missing)} of its {len(expected)} images ({some})")
-    by_hand = {archive.split for archive in there if archive.track is None and not manifest_path(raw, archive).exists()}
-    # as sr_core/data/div2k.py: beside HR images of one's own, bicubic is made here
-    absent = (archive for archive in needed if archive not in there)
-    return raw, problems, tuple(each for each in absent if each.track != "bicubic" or each.split not in by_hand)
+    found = div2k.look(raw, needed)
+    return raw, [*found.offenders, *(line for lines in found.damage.values() for line in lines)], found.todo
 
 
 def _listed(params: DataParams, raw: Path, problems: list[str]) -> dict[Split, tuple[Path, ...]]:
@@ -196,18 +183,9 @@ def _variants(params: DataParams, pairs: Sequence[ImagePair]) -> dict[str, int]:
     for track in params.tracks:
         drawn = 1 if track == "bicubic" else params.variants
         found[track] = max((num_variants(pair, params, track) for pair in pairs), default=drawn)
-        if _official(params, track):
-            found[track] = len(_layout(track, params.scale).files(""))
+        if needs_files(params, track):
+            found[track] = len(archives.layout("train", track, params.scale).files(""))
     return found
-
-
-def _official(params: DataParams, track: str) -> bool:
-    """Whether there must be files for `track`."""
-    return track in SHIFTED or (track == "unknown" and params.source == "div2k")
-
-
-def _layout(track: str, scale: int) -> Archive:
-    return Archive(split="train", track=track, scale=scale, bytes=0, sha256="")
 
 
 def _origins(params: DataParams, raw: Path, pairs: Sequence[ImagePair], to_fetch: Sequence[Archive]) -> dict[str, str]:
@@ -215,7 +193,7 @@ def _origins(params: DataParams, raw: Path, pairs: Sequence[ImagePair], to_fetch
     origins = {}
     for track in TRACKS:
         files = [pair.lr[track] for pair in pairs if track in pair.lr]
-        folder = _layout(track, params.scale).folder
+        folder = archives.layout("train", track, params.scale).folder
         if files:
             size = sum(path.stat().st_size for each in files for path in each)
             origins[track] = f"files of {len(files)} images, {size_text(size)}"
@@ -225,7 +203,7 @@ def _origins(params: DataParams, raw: Path, pairs: Sequence[ImagePair], to_fetch
             origins[track] = f"files in {folder}"
         elif params.source == "div2k" and (track, params.scale) in _PUBLISHED:
             origins[track] = AT_HOME
-        elif _official(params, track):
+        elif needs_files(params, track):
             origins[track] = NOT_THERE
         else:
             origins[track] = "made here"

@@ -20,6 +20,7 @@ from sr_core.data.pairs import find_all_pairs
 from sr_core.data.shards import build
 from sr_core.data.sources import dataset_name, materialise
 from sr_core.errors import SourceError
+from sr_core.inspect.survey import survey
 from sr_core.params import DataParams
 from sr_core.progress import QUIET, lines
 
@@ -140,6 +141,18 @@ def test_wrong_archives_are_named_at_once(tmp_path: Path, monkeypatch: pytest.Mo
         materialise(params_of(tmp_path, archives=str(tmp_path / "nowhere")), progress=QUIET)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "data/raw/div2k").exists()
+
+
+def test_a_look_compares_sizes_too(tmp_path: Path, mirror: Mirror) -> None:
+    params = params_of(tmp_path, mirror)
+    raw = materialise(params, progress=QUIET)
+    assert (survey(params, progress=QUIET).problems, survey(params, progress=QUIET).to_fetch) == ((), ())
+    victim = raw / "DIV2K_train_HR/0002.png"
+    with victim.open("ab") as file:
+        file.write(b"more")
+    found = survey(params, progress=QUIET)
+    assert [line for line in found.problems if str(victim) in line and "bytes, expected" in line]
+    assert [archive.name for archive in found.to_fetch] == ["DIV2K_train_HR.zip"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "deleted", "folder", "manifest", "no folder"])

@@ -11,9 +11,10 @@ import pytest
 from photos import CROP, SCALE, noise, params_for, save, sixteen_bit_rgb, write_folder
 from PIL import Image
 
+from sr_core.data.archives import Split
 from sr_core.data.degrade import lr_of
 from sr_core.data.images import write_png
-from sr_core.data.pairs import ImagePair, Split, find_all_pairs
+from sr_core.data.pairs import ImagePair, find_all_pairs
 from sr_core.data.resize import bicubic_down
 from sr_core.data.shards import build
 from sr_core.errors import ImageError, SourceError, SrError
