@@ -23,7 +23,7 @@ from torch import nn
 
 from sr_core.errors import ConfigError, ImageError, SrError, listed
 from sr_core.evaluate import metrics
-from sr_core.models.bicubic import Bicubic
+from sr_core.models.interpolation import Bicubic
 from sr_core.precision import resolve
 from sr_core.progress import QUIET, Progress
 from sr_core.upscale import AnyPrecision, device_of, upscale

@@ -1,44 +1,51 @@
-"""The table of networks: a name, its options, its presets, how it is built.
+"""The table of networks: a name, its options, its presets, its scales, how it is built.
 
-Every network maps (B, 3, H, W) in 0..255 to (B, 3, S*H, S*W) float32 in 0..255 and has two attributes:
-`scale`, and `receptive_field`, the LR pixels on each side of a pixel that can influence its output.
+Every network maps (B, 3, H, W) in 0..255 to (B, 3, S*H, S*W) float32 in about 0..255 and has three attributes:
+`scale`; `receptive_field`, the LR pixels on each side of a pixel that can influence its output; and
+`scale_dependent`, the beginnings of the names in its state dict that another scale cannot take over.
 """
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+import math
+import typing
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
 
-from sr_core.errors import ConfigError
-from sr_core.models.bicubic import Bicubic
+from sr_core.errors import ConfigError, listed
 from sr_core.models.edsr import PRESETS as EDSR_PRESETS
 from sr_core.models.edsr import Edsr, EdsrConfig
-from sr_core.params import Params
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class BicubicConfig:
-    """Bicubic interpolation has a scale and nothing else."""
-
-    scale: int
+from sr_core.models.interpolation import Bicubic, Bilinear, InterpolationConfig, Lanczos, Nearest
+from sr_core.params import SCALES, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ModelEntry:
-    """One network: the dataclass of its options, named presets of them, and the constructor."""
+    """One network: the dataclass of its options, named presets of them, and the constructor.
+
+    Options are positive numbers, bools and Literals; `scale` is none of them.
+    """
 
     config: type
     build: Callable[[Any], nn.Module]
     presets: Mapping[str, Mapping[str, Any]]
+    scales: tuple[int, ...] = SCALES
     is_trainable: bool = True
 
 
+def _interpolation(kind: Callable[[int], nn.Module]) -> ModelEntry:
+    return ModelEntry(
+        config=InterpolationConfig, build=lambda config: kind(config.scale), presets={"small": {}}, is_trainable=False
+    )
+
+
 MODELS: dict[str, ModelEntry] = {
-    "bicubic": ModelEntry(
-        config=BicubicConfig, build=lambda config: Bicubic(config.scale), presets={"small": {}}, is_trainable=False
-    ),
+    "nearest": _interpolation(Nearest),
+    "bilinear": _interpolation(Bilinear),
+    "bicubic": _interpolation(Bicubic),
+    "lanczos": _interpolation(Lanczos),
     "edsr": ModelEntry(config=EdsrConfig, build=Edsr, presets=EDSR_PRESETS),
 }
 
@@ -47,7 +54,8 @@ def build(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> 
     """The network `name` with `preset`'s options and then `options`, initialised as its paper says.
 
     Raises:
-        ConfigError: no such model, preset or option (with the nearest name), or an option of a wrong type.
+        ConfigError: no such model, preset or option (with the nearest name), a value that an option cannot have, or
+            a scale that the network does not have.
     """
     config = _config(name, scale=scale, preset=preset, options=options)
     network: nn.Module = MODELS[name].build(config)
@@ -67,23 +75,53 @@ def check_trainable(params: Params) -> None:
         raise ConfigError(f"model.name: {model.name} has no parameters to train, expected one of {trainable}")
 
 
-_KINDS = {int: "a whole number", float: "a number"}
-
-
 def _config(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> Any:
     entry: ModelEntry = _look_up("model.name", name, MODELS)
     values = {**_look_up("model.preset", preset, entry.presets), **options}
-    fields = {field.name: field.type for field in dataclasses.fields(entry.config) if field.name != "scale"}
-    for option, value in values.items():
-        kind = _look_up(f"model.options.{option}", option, fields, is_key=True)
-        if isinstance(value, bool) or not isinstance(value, int | float if kind is float else int) or value <= 0:
-            raise ConfigError(f"model.options.{option}: is {value!r}, expected {_KINDS[kind]} above 0")
+    problems = list(_problems(entry, values))
+    if scale not in entry.scales:
+        has = ", ".join(str(one) for one in entry.scales)
+        problems.append(
+            f"data.scale: is {scale}, but {name} exists for {has}: take one of these, or another model.name"
+        )
+    if len(problems) > 1:
+        raise ConfigError(f"{len(problems)} parameters of {name} are wrong:{listed(problems)}")
+    if problems:
+        raise ConfigError(problems[0])
     return entry.config(scale=scale, **values)
 
 
-def _look_up(key: str, name: str, table: Mapping[str, Any], *, is_key: bool = False) -> Any:
-    if name in table:
-        return table[name]
+def _problems(entry: ModelEntry, options: Mapping[str, Any]) -> Iterator[str]:
+    """Every option that the network does not have, and every value that an option cannot have."""
+    kinds = typing.get_type_hints(entry.config)
+    del kinds["scale"]
+    for option, value in options.items():
+        key = f"model.options.{option}"
+        if option not in kinds:
+            yield _no_such(key, option, kinds, "option")
+        elif expected := _expected(kinds[option], value):
+            yield f"{key}: is {value!r}, expected {expected}"
+
+
+def _expected(kind: Any, value: Any) -> str | None:
+    """What an option of type `kind` takes, or None if it takes `value`."""
+    if choices := typing.get_args(kind):  # Literal; true is not 1
+        fits = any(value == choice and type(value) is type(choice) for choice in choices)
+        return None if fits else f"one of {', '.join(str(choice) for choice in choices)}"
+    if kind is bool:
+        return None if isinstance(value, bool) else "true or false"
+    is_number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
+    wanted = "a number above 0" if kind is float else "a whole number above 0"
+    return None if is_number and 0 < value < math.inf else wanted
+
+
+def _look_up(key: str, name: str, table: Mapping[str, Any]) -> Any:
+    if name not in table:
+        raise ConfigError(_no_such(key, name, table, "name"))
+    return table[name]
+
+
+def _no_such(key: str, name: str, table: Mapping[str, Any], what: str) -> str:
     near = difflib.get_close_matches(name, list(table), n=1)
     expected = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(table) or 'none'}"
-    raise ConfigError(f"{key}: no such {'option' if is_key else 'name'} {name!r}; {expected}")
+    return f"{key}: no such {what} {name!r}; {expected}"

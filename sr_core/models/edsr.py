@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sr_core.models.layers import Float32Conv2d, conv3x3, rgb_mean, upsampler
+from sr_core.models.interpolation import Bicubic
+from sr_core.models.layers import Float32Conv2d, GlobalSkip, conv3x3, rgb_mean, upsampler
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,7 @@ class EdsrConfig:
     num_blocks: int = 16
     num_features: int = 64
     res_scale: float = 1.0
+    global_skip: GlobalSkip = "none"  # bicubic, ours: the network learns what bicubic interpolation lacks
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -50,6 +52,7 @@ class ResidualBlock(nn.Module):
 class Edsr(nn.Module):
     """(B, 3, H, W) in 0..255 -> (B, 3, S*H, S*W) float32 in about 0..255."""
 
+    scale_dependent = ("upsampler", "tail")
     mean: Tensor
 
     def __init__(self, config: EdsrConfig) -> None:
@@ -64,10 +67,12 @@ class Edsr(nn.Module):
         self.after_body = conv3x3(features, features)
         self.upsampler = upsampler(features, config.scale)
         self.tail = Float32Conv2d(features, 3, kernel_size=3)
+        self.global_skip = Bicubic(config.scale) if config.global_skip == "bicubic" else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 3, S*H, S*W)."""
         shallow = self.head(x - self.mean)
         deep = self.after_body(self.body(shallow)) + shallow
-        out: Tensor = self.tail(self.upsampler(deep)) + self.mean
+        base = self.mean if self.global_skip is None else self.global_skip(x)
+        out: Tensor = self.tail(self.upsampler(deep)) + base
         return out

@@ -1,9 +1,11 @@
 """What several networks are made of."""
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+GlobalSkip: TypeAlias = Literal["none", "bicubic"]  # what a network's output is added to, beside the mean colour
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB in 0..1, over DIV2K's training images (Lim et al. 2017)
 

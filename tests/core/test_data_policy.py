@@ -17,7 +17,7 @@ from sr_core.data import policy
 from sr_core.data.images import _check_mode, read_rgb, read_size
 from sr_core.data.shards import build
 from sr_core.errors import ImageError, SrError
-from sr_core.models.bicubic import Bicubic
+from sr_core.models.interpolation import Bicubic
 from sr_core.params import DataParams
 from sr_core.progress import QUIET
 from sr_core.upscale import upscale_file
