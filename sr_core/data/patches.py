@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -85,15 +85,21 @@ class PatchSet:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def batch(self, seed: int, step: int, batch: int, share: range, augment: bool) -> Batch:
-        """The samples `share` of the global batch of `batch` samples that `step` has."""
-        positions = self.patch // self.scale - self.crop + 1
+    def batch(self, seed: int, step: int, batch: int, share: range, augment: bool, *, crop: int | None = None) -> Batch:
+        """The samples `share` of the global batch of `batch` samples that `step` has.
+
+        Crops have `crop` LR pixels a side, at most and by default those for which the patches were cut. Smaller ones
+        come from all positions of a patch; the patches overlap, so where two do, a position is drawn more often.
+        """
+        side = crop or self.crop
+        assert side <= self.crop, "Params holds train.crop to data.crop"
+        positions = self.patch // self.scale - side + 1
         drawn = draw(seed=seed, step=step, batch=batch, num_patches=len(self), positions=positions, augment=augment)
         mine = slice(share.start, share.stop)
         patch, top, left = drawn.patch[mine], drawn.top[mine], drawn.left[mine]
         shard = np.searchsorted(self._starts, patch, side="right") - 1
         place = patch - self._starts[shard]
-        lr, hr = self._empty(len(share), self.crop), self._empty(len(share), self.crop * self.scale)
+        lr, hr = self._empty(len(share), side), self._empty(len(share), side * self.scale)
         _copy(self._hr, hr.numpy(), shard, place, top * self.scale, left * self.scale)
         if len(self._weights) > 1:
             member = draw_members(seed=seed, step=step, batch=batch, weights=self._weights)[mine]
@@ -209,22 +215,32 @@ def _is_of(params: DataParams, index: ShardIndex, found: Mapping[str, ShardIndex
 
 
 def batches(
-    patches: PatchSet, *, seed: int, start: int, stop: int, batch: int, share: range, augment: bool
+    patches: PatchSet,
+    *,
+    seed: int,
+    start: int,
+    stop: int,
+    batch: int,
+    share: range,
+    augment: bool,
+    crop: int | None = None,
 ) -> Generator[Batch, None, None]:
-    """The batches of steps `start` to `stop` - 1; a thread makes the next ones meanwhile.
+    """The batches of steps `start` to `stop` - 1 as `patches.batch` makes them; a thread makes the next ones meanwhile.
 
     What goes wrong in the thread is raised here, at its step. Closing the iterator ends the thread.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
     steps = iter(range(start, stop))
-    ahead = deque(
-        pool.submit(patches.batch, seed, step, batch, share, augment) for step in itertools.islice(steps, STEPS_AHEAD)
-    )
+
+    def submitted(step: int) -> Future[Batch]:
+        return pool.submit(patches.batch, seed, step, batch, share, augment, crop=crop)
+
+    ahead = deque(submitted(step) for step in itertools.islice(steps, STEPS_AHEAD))
     try:
         while ahead:
             ready = ahead.popleft().result()
             for step in itertools.islice(steps, 1):
-                ahead.append(pool.submit(patches.batch, seed, step, batch, share, augment))
+                ahead.append(submitted(step))
             yield ready
     finally:
         pool.shutdown(cancel_futures=True)

@@ -157,6 +157,7 @@ class _Loop:
             batch=train.batch,
             share=world.share(train.batch),
             augment=train.augment,
+            crop=self._params.crop,
         )
         self._window.restart()
         with contextlib.closing(source):

@@ -89,6 +89,30 @@ def test_every_crop_of_every_photograph_is_drawn(params: DataParams, dataset: Da
     assert seen == expected
 
 
+def test_a_smaller_crop_is_drawn_from_all_of_a_patch(params: DataParams, dataset: Dataset) -> None:
+    folder = Path(params.root) / "shards" / dataset_name(params) / f"x{SCALE}" / "train"
+    hr, lr = (np.concatenate([np.load(file) for file in sorted((folder / t).glob("*.npy"))]) for t in ("hr", "bicubic"))
+    side, corners = CROP - 3, set()
+    for step in range(60):
+        drawn = draw(seed=1, step=step, batch=64, num_patches=len(hr), positions=24 - side + 1, augment=False)
+        found = batch_of(dataset.train, step, batch=64, augment=False, crop=side)
+        corners |= set(zip(drawn.top.tolist(), drawn.left.tolist(), strict=True))
+        for i, (k, y, x) in enumerate(zip(drawn.patch[:8], drawn.top, drawn.left, strict=False)):
+            np.testing.assert_array_equal(found.lr[i].permute(1, 2, 0), lr[k, y : y + side, x : x + side])
+            y, x, large = y * SCALE, x * SCALE, side * SCALE
+            np.testing.assert_array_equal(found.hr[i].permute(1, 2, 0), hr[k, y : y + large, x : x + large])
+    assert corners == set(itertools.product(range(24 - side + 1), repeat=2))
+
+
+def test_batches_have_the_crop_that_is_asked_for(dataset: Dataset) -> None:
+    arguments = {"seed": 1, "start": 2, "stop": 4, "batch": 8, "share": range(8), "augment": True}
+    found = list(batches(dataset.train, crop=CROP - 2, **arguments))
+
+    assert [batch.lr.shape[2:] for batch in found] == [(CROP - 2, CROP - 2)] * 2
+    assert same(found[1], batch_of(dataset.train, 3, crop=CROP - 2))
+    assert same(batch_of(dataset.train, 3, crop=CROP), batch_of(dataset.train, 3))
+
+
 @pytest.mark.parametrize("sizes", [(8,), (4, 4), (3, 3, 2), (1,) * 8])
 def test_the_shares_of_all_ranks_are_the_global_batch(dataset: Dataset, sizes: tuple[int, ...]) -> None:
     whole = batch_of(dataset.train, step=5)
@@ -162,7 +186,8 @@ class Recorded:
         self.asked: list[int] = []
         self.fails_at = fails_at
 
-    def batch(self, seed: int, step: int, *others: Any) -> int:
+    def batch(self, seed: int, step: int, *_others: Any, crop: int | None = None) -> int:
+        assert crop is None
         self.asked.append(step)
         if step == self.fails_at:
             raise OSError("the disk is gone")
