@@ -82,7 +82,7 @@ def _config(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -
     if scale not in entry.scales:
         has = ", ".join(str(one) for one in entry.scales)
         problems.append(
-            f"data.scale: is {scale}, but {name} exists for {has}: take one of these, or another model.name"
+            f"data.scale: is {scale}, but {name} exists for {has}: take one of them or another model.name"
         )
     if len(problems) > 1:
         raise ConfigError(f"{len(problems)} parameters of {name} are wrong:{listed(problems)}")
