@@ -173,12 +173,17 @@ class MatrixParams:
 
     models: tuple[str, ...] = ("edsr",)
     degradations: tuple[str, ...] = ("bicubic",)
+    adversarial: tuple[Mapping[str, str], ...] = ()  # fine-tunes: {model: srgan, start: srresnet}
 
     def problems(self) -> Problems:
         """Every value out of range (the table of networks checks its own names)."""
         for name in self.degradations:
             if name not in DEGRADATIONS:
                 yield "degradations", f"has {name!r}, expected {_either(DEGRADATIONS)}"
+        for entry in self.adversarial:
+            if set(entry) != {"model", "start"} or entry["model"] not in GANS:
+                expected = f"{{model: {_either(sorted(GANS))}, start: the model it begins with}}"
+                yield "adversarial", f"has {dict(entry)!r}, expected {expected}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

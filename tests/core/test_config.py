@@ -273,3 +273,15 @@ def test_a_training_crop_is_cut_from_the_stored_one():
     assert config.from_dict({"data": {"crop": 48}, "train": {"crop": 24}}).crop == 24
     with pytest.raises(ConfigError, match=r"train\.crop: is 64, expected 48 \(data\.crop"):
         config.from_dict({"data": {"crop": 48}, "train": {"crop": 64}})
+
+
+@pytest.mark.parametrize(
+    "entry", ["{model: srgan}", "{model: edsr, start: edsr}", "{model: srgan, start: a, steps: 3}"]
+)
+def test_a_fine_tune_in_the_matrix_names_its_model_and_where_it_begins(tmp_path, entry):
+    said = complaint(tmp_path, f"matrix: {{adversarial: [{entry}]}}")
+    assert "matrix.adversarial: has {'model': " in said
+    assert said.endswith("expected {model: esrgan or srgan, start: the model it begins with}")
+    params = load(tmp_path, "matrix: {adversarial: [{model: srgan, start: srresnet}]}")
+    assert params.matrix.adversarial == ({"model": "srgan", "start": "srresnet"},)
+    assert config.from_dict(config.to_dict(params)) == params
