@@ -18,6 +18,9 @@ from sr_core.errors import ConfigError, listed
 from sr_core.models.edsr import PRESETS as EDSR_PRESETS
 from sr_core.models.edsr import Edsr, EdsrConfig
 from sr_core.models.interpolation import Bicubic, Bilinear, InterpolationConfig, Lanczos, Nearest
+from sr_core.models.wdsr import A_PRESETS as WDSR_A_PRESETS
+from sr_core.models.wdsr import B_PRESETS as WDSR_B_PRESETS
+from sr_core.models.wdsr import WdsrA, WdsrAConfig, WdsrB, WdsrBConfig
 from sr_core.params import SCALES, Params
 
 
@@ -47,6 +50,8 @@ MODELS: dict[str, ModelEntry] = {
     "bicubic": _interpolation(Bicubic),
     "lanczos": _interpolation(Lanczos),
     "edsr": ModelEntry(config=EdsrConfig, build=Edsr, presets=EDSR_PRESETS),
+    "wdsr_a": ModelEntry(config=WdsrAConfig, build=WdsrA, presets=WDSR_A_PRESETS),
+    "wdsr_b": ModelEntry(config=WdsrBConfig, build=WdsrB, presets=WDSR_B_PRESETS),
 }
 
 
@@ -57,7 +62,7 @@ def build(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> 
         ConfigError: no such model, preset or option (with the nearest name), a value that an option cannot have, or
             a scale that the network does not have.
     """
-    config = _config(name, scale=scale, preset=preset, options=options)
+    config = config_of(name, scale=scale, preset=preset, options=options)
     network: nn.Module = MODELS[name].build(config)
     return network
 
@@ -69,13 +74,18 @@ def check_trainable(params: Params) -> None:
         ConfigError: as `build`, or the model has nothing to train.
     """
     model = params.model
-    _config(model.name, scale=params.data.scale, preset=model.preset, options=model.options)
+    config_of(model.name, scale=params.data.scale, preset=model.preset, options=model.options)
     if not MODELS[model.name].is_trainable:
         trainable = ", ".join(name for name, entry in MODELS.items() if entry.is_trainable)
         raise ConfigError(f"model.name: {model.name} has no parameters to train, expected one of {trainable}")
 
 
-def _config(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> Any:
+def config_of(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> Any:
+    """The config of the network `name`: its class's defaults, `preset`'s options over them, and then `options`.
+
+    Raises:
+        ConfigError: as `build`.
+    """
     entry: ModelEntry = _look_up("model.name", name, MODELS)
     values = {**_look_up("model.preset", preset, entry.presets), **options}
     problems = list(_problems(entry, values))
