@@ -91,9 +91,7 @@ def config_of(name: str, *, scale: int, preset: str, options: Mapping[str, Any])
     problems = list(_problems(entry, values))
     if scale not in entry.scales:
         has = ", ".join(str(one) for one in entry.scales)
-        problems.append(
-            f"data.scale: is {scale}, but {name} exists for {has}: take one of them or another model.name"
-        )
+        problems.append(f"data.scale: is {scale}, but {name} exists for {has}: take one of them or another model.name")
     if len(problems) > 1:
         raise ConfigError(f"{len(problems)} parameters of {name} are wrong:{listed(problems)}")
     if problems:
