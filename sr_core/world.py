@@ -73,6 +73,18 @@ class World:
             raise failure
         return value
 
+    def on_all(self, call: Callable[[], T]) -> T:
+        """What `call` returns on this rank; an error on one ends all."""
+        failure: Exception | None = None
+        try:
+            value = call()
+        except Exception as error:  # as above
+            failure = error
+        failure = self._any(failure)
+        if failure is not None:
+            raise failure
+        return value
+
     def _any(self, failure: Exception | None) -> Exception | None:
         if self.size == 1:
             return failure

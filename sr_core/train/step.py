@@ -1,60 +1,110 @@
-"""One optimizer step of a regression network: augment, forward, loss, backward, one collective, update.
+"""One optimizer step: augment, forward, loss, backward, one collective, update.
 
 On a GPU nothing here waits for the device: the guard against NaN is the fused optimizer's own, which leaves out
 the update when `found_inf` is set, and the host looks at the flags when it logs.
 """
 
-from collections.abc import Callable
+import abc
+import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sr_core.data.patches import Batch, augment
 from sr_core.precision import Precision, autocast
 from sr_core.train.gradients import GradientBuffer
+from sr_core.train.losses import LOSSES
 from sr_core.train.optim import learning_rate, set_learning_rate
 from sr_core.train.state import TrainState
 from sr_core.train_params import TrainParams
 from sr_core.world import World
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": functional.l1_loss}
+PEAK = 255.0  # white, as the networks see it
 
 
-class RegressionStep:
-    """Takes `state` from one step to the next on this rank's share of the global batch."""
+class Step(abc.ABC):
+    """Takes `state` from one step to the next on this rank's share of the global batch.
 
-    def __init__(self, state: TrainState, params: TrainParams, world: World, precision: Precision) -> None:
+    All networks that are trained have their gradients in one buffer, and are updated together or not at all.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        params: TrainParams,
+        world: World,
+        precision: Precision,
+        *,
+        scalars: Sequence[str] = (),
+    ) -> None:
         self._state, self._params, self._world, self._precision = state, params, world, precision
-        self._loss = LOSSES[params.loss]
         self._forward = torch.compile(state.network) if params.compile else state.network
-        self.gradients = GradientBuffer(state.network.parameters(), world)
-        self.gradient_norm = torch.zeros((), device=world.device)
-        # what was not finite since the start: one place per rank, and one for the norm over all of them
+        self.gradients = GradientBuffer(state.trained, world, scalars=scalars)
+        self.gradient_norm = torch.zeros((), device=world.device)  # of the network that enlarges
+        # what was not finite since the start: one place per rank, and one for the norms over all of them
         self.not_finite = torch.zeros(world.size + 1, device=world.device)
         self.num_good = torch.zeros((), device=world.device, dtype=torch.int64)  # steps before that
+        # ranks cut their shares into equally many parts: SyncBatchNorm waits for all of them in each
+        self._num_parts = min(params.accumulate, params.batch // world.size)
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> None:
         """One step; `stop` says that this rank was asked to stop."""
         lr, hr = augment(batch.to(self._world.device))
-        with autocast(self._world.device, self._precision):
-            sr = self._forward(lr)
-        loss = self._loss(sr, hr) * (lr.shape[0] / self._params.batch)
         self.gradients.zero()
-        torch.autograd.backward(loss)
-        self.gradients.reduce(loss, stop=stop)
+        self._backward(lr, hr, stop=stop)
         self._update()
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """More scalars of the last step for the log, of the global batch, on the device."""
+        return {}
+
+    @abc.abstractmethod
+    def _backward(self, lr: Tensor, hr: Tensor, *, stop: bool) -> None:
+        """Leaves the global batch's gradients in the buffer, from (b, 3, h, w) and (b, 3, S*h, S*w) in 0..255."""
+
+    def _parts(self, num: int) -> list[slice]:
+        """This rank's `num` crops, cut as `train.accumulate` wants: sizes differ by at most one."""
+        edges = [num * i // self._num_parts for i in range(self._num_parts + 1)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+    def _weight(self, num: int) -> float:
+        """What the mean over `num` crops counts in the mean over the global batch."""
+        return num / self._params.batch
+
+    def _enlarge(self, lr: Tensor) -> Tensor:
+        with autocast(self._world.device, self._precision):
+            sr: Tensor = self._forward(lr)
+        return sr
 
     @torch.no_grad()
     def _update(self) -> None:
-        self.gradient_norm = self.gradients.clip(self._params.clip_norm)
+        norms = [self.gradients.clip(self._params.clip_norm, number) for number in range(len(self._state.trained))]
+        self.gradient_norm = norms[0]
         self.not_finite[:-1] += self.gradients.not_finite
-        self.not_finite[-1] += ~torch.isfinite(self.gradient_norm)
+        self.not_finite[-1] += ~torch.isfinite(sum(norms, torch.zeros_like(norms[0])))
         is_bad = self.not_finite.any()
         self.num_good += ~is_bad
-        optimizer = self._state.optimizer
-        optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
-        set_learning_rate(optimizer, learning_rate(self._params, self._state.step))
-        optimizer.step()
+        for optimizer in self._state.optimizers:
+            optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
+            set_learning_rate(optimizer, learning_rate(self._params, self._state.step))
+            optimizer.step()
         self._state.update_ema(self._params.ema_decay)
         self._state.step += 1
+
+
+class RegressionStep(Step):
+    """Minimises `train.loss` of the images on 0..255."""
+
+    def __init__(self, state: TrainState, params: TrainParams, world: World, precision: Precision) -> None:
+        super().__init__(state, params, world, precision)
+        self._loss = LOSSES[params.loss]
+
+    def _backward(self, lr: Tensor, hr: Tensor, *, stop: bool) -> None:
+        total = torch.zeros((), device=lr.device)
+        for part in self._parts(len(lr)):
+            loss = self._loss(self._enlarge(lr[part]), hr[part], PEAK) * self._weight(part.stop - part.start)
+            torch.autograd.backward(loss)
+            total += loss.detach()
+        self.gradients.reduce(total, stop=stop, share=self._weight(len(lr)))

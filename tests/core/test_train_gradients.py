@@ -33,7 +33,7 @@ def plain_gradients():
 
 def test_the_gradients_are_views_of_one_buffer():
     net = network()
-    buffer = GradientBuffer(net.parameters(), World())
+    buffer = GradientBuffer([net], World())
     loss = loss_of(net, crops())
     loss.backward()
     buffer.reduce(loss, stop=True)
@@ -50,7 +50,7 @@ def test_the_gradients_are_views_of_one_buffer():
 @pytest.mark.parametrize("max_norm", [0.0, 1e-3, 1e9])
 def test_clipping_is_torchs(max_norm):
     net, plain = network(), network()
-    buffer = GradientBuffer(net.parameters(), World())
+    buffer = GradientBuffer([net], World())
     loss_of(net, crops()).backward()
     loss_of(plain, crops()).backward()
     norm = buffer.clip(max_norm)
@@ -63,7 +63,7 @@ def test_clipping_is_torchs(max_norm):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_seen(bad):
     net = network()
-    buffer = GradientBuffer(net.parameters(), World())
+    buffer = GradientBuffer([net], World())
     next(net.parameters()).grad[0, 0, 0, 0] = bad
     buffer.reduce(torch.tensor(1.0), stop=False)
     assert buffer.not_finite.tolist() == [1]
@@ -81,7 +81,7 @@ def _rank(rank, port, out):
     torch.set_num_threads(1)
     with open_world(timeout_s=30) as world:
         net = network()
-        buffer = GradientBuffer(net.parameters(), world)
+        buffer = GradientBuffer([net], world)
         mine = crops()[list(world.share(5))]  # 2 and 3 crops
         loss = loss_of(net, mine) * (len(mine) / 5)
         loss.backward()

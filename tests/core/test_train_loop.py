@@ -157,7 +157,7 @@ def test_a_held_run_directory_is_refused(job, tmp_path):
 
 
 def test_nan_ends_the_run_before_the_update(job, tmp_path, monkeypatch):
-    def poisoned(sr, hr):
+    def poisoned(sr, hr, _peak):
         loss = torch.nn.functional.l1_loss(sr, hr)
         calls.append(0)
         return loss * math.nan if len(calls) == 8 else loss
@@ -176,7 +176,7 @@ def test_a_step_with_nan_changes_no_weight(job, monkeypatch):
     batch = dataset.train.batch(1, 0, 4, range(4), True)
     one(batch)
     before = {name: tensor.clone() for name, tensor in state.tensors().items() if not name.startswith("ema/")}
-    monkeypatch.setattr(one, "_loss", lambda sr, hr: sr.mean() * math.inf)
+    monkeypatch.setattr(one, "_loss", lambda sr, hr, _peak: sr.mean() * math.inf)
     one(batch)
     after = state.tensors()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -30,7 +30,7 @@ from sr_core.__main__ import main
 from sr_core.train import step
 
 calls = []
-def poisoned(sr, hr):
+def poisoned(sr, hr, _peak):
     calls.append(0)
     return l1_loss(sr, hr) * (float("nan") if os.environ["RANK"] == "1" and len(calls) == 25 else 1.0)
 step.LOSSES["l1"] = poisoned
