@@ -3,8 +3,11 @@
     data/runs/<model>-x<S>-<degradation>-<8 digits>/
         params.json   metrics.jsonl   checkpoints/step-N/   best/step-N/
 
-The name's digits are those of the parameters' and the data's digests: relaunching the same command finds its run,
-and other parameters or other data find another.
+The name's digits are those of the parameters' and the data's digests, and of the weights that the run began with:
+relaunching the same command finds its run, and other parameters, data or weights find another.
+
+Those weights are read at step 0 only. Where they are gone afterwards, their sha256 is taken from params.json of the one
+run that these parameters began with them on this data; where several did, the command cannot know which is meant.
 """
 
 import contextlib
@@ -21,7 +24,7 @@ from sr_core import config, files
 from sr_core.data.patches import open_dataset
 from sr_core.errors import CheckpointError, ConfigError
 from sr_core.models.card import Card
-from sr_core.train import checkpoint, metrics_log
+from sr_core.train import checkpoint, metrics_log, start
 from sr_core.train.weights import load_model, save_model
 from sr_core.world import World
 
@@ -29,9 +32,34 @@ CHECKPOINTS, BEST, PARAMS = "checkpoints", "best", "params.json"
 
 
 def run_directory(params: config.Params, data_digest: str) -> Path:
-    """The directory of the run that `params` on this data is."""
-    digits = files.digest_of([params.digest(), data_digest])[:8]
-    return Path(params.data.root) / "runs" / f"{params.task}-{digits}"
+    """The directory of the run that `params` on this data is.
+
+    Raises:
+        CheckpointError: the weights to begin with are not there, and no run tells which they were.
+        ConfigError: they are in MLflow's registry, or what the run itself publishes.
+    """
+    runs = Path(params.data.root) / "runs"
+    try:
+        begun = start.find(params)
+    except CheckpointError:
+        former = [path.parent for path in runs.glob(f"{params.task}-*/{PARAMS}") if _began(path, params, data_digest)]
+        if len(former) != 1:
+            raise
+        return former[0]
+    digits = files.digest_of([params.digest(), data_digest, *([begun.sha256] if begun else [])])[:8]
+    return runs / f"{params.task}-{digits}"
+
+
+def _began(path: Path, params: config.Params, data_digest: str) -> bool:
+    """Whether params.json at `path` is of `params` on this data, whatever the weights at `train.start` were then."""
+    try:
+        stored = json.loads(path.read_text())
+        return bool(
+            (stored["params_digest"], stored["data_digest"]) == (params.digest(), data_digest)
+            and stored["start"]["given"] == start.given(params)
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def current_directory(params: config.Params) -> Path:
@@ -67,21 +95,26 @@ def owned(run_dir: Path, world: World) -> Iterator[None]:
         yield
 
 
-def check_identity(run_dir: Path, params: config.Params, data_digest: str) -> None:
+def check_identity(run_dir: Path, params: config.Params, data_digest: str) -> str | None:
     """Writes down what a new run is started with; of an old one, checks that it is still that.
 
+    Returns the sha256 of the weights that the run begins with, or None.
+
     Raises:
-        CheckpointError: the parameters or the data differ (names the first differing key and both values), or what
-            was written down is damaged.
+        CheckpointError: the parameters, the data or the weights to begin with differ (names the first differing key
+            and both values), what was written down is damaged, or a new run's weights to begin with are not there.
     """
     own = {"params": config.to_dict(params), "params_digest": params.digest(), "data_digest": data_digest}
     path = run_dir / PARAMS
     if not path.exists():
-        files.write_atomic(path, files.to_json(own))
-        return
+        begun = start.find(params)
+        given = {"start": {"given": begun.given, "sha256": begun.sha256}} if begun else {}
+        files.write_atomic(path, files.to_json(own | given))
+        return begun.sha256 if begun else None
     try:
         stored = json.loads(path.read_text())
         was_params, was_data = config.from_dict(stored["params"]), stored["data_digest"]
+        was_start: str | None = stored["start"]["sha256"] if "start" in stored else None
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
             f"{path}: is damaged ({type(error).__name__}), expected what the run was started with; "
@@ -95,6 +128,21 @@ def check_identity(run_dir: Path, params: config.Params, data_digest: str) -> No
             f"{run_dir}: was started on data {was_data[:8]}, the shards are now {data_digest[:8]}; "
             "start another run, or bring the shards back"
         )
+    if (now_start := _start_now(params, was_start)) != was_start:
+        was, now = (each[:8] if each else "none" for each in (was_start, now_start))
+        raise CheckpointError(
+            f"{run_dir}: was started with weights {was}, those of train.start are now {now}; start another run"
+        )
+    return was_start
+
+
+def _start_now(params: config.Params, was: str | None) -> str | None:
+    """The sha256 of the weights that `params` begin with; `was` if they are gone."""
+    try:
+        begun = start.find(params)
+    except CheckpointError:
+        return was
+    return begun.sha256 if begun else None
 
 
 def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> tuple[str, Any, Any]:
