@@ -97,7 +97,7 @@ def discriminator_loss(kind: Adversarial, real: Tensor, fake: Tensor) -> Tensor:
 def accuracy(kind: Adversarial, real: Tensor, fake: Tensor) -> Tensor:
     """The mean of the shares of real and of generated images that the discriminator is right about, 0..1."""
     r, f = _compared(kind, real, fake)
-    return ((r > 0).float().mean() + (f < 0).float().mean()) / 2
+    return ((r > 0).float().mean() + (f <= 0).float().mean()) / 2
 
 
 def _compared(kind: Adversarial, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
