@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from sr_core.data.patches import Batch
 from sr_core.models import MODELS, build
-from sr_core.models.layers import Float32Conv2d, SubPixelConv2d
+from sr_core.models.layers import Float32Conv2d, NormalisedConv2d, SubPixelConv2d
+from sr_core.models.wdsr import BlockB
 from sr_core.params import DataParams, ModelParams, Params, TrainParams
 from sr_core.precision import resolve
 from sr_core.train.memory import keep_freed_memory
@@ -112,12 +113,35 @@ def _of_plain_layers(module: nn.Module) -> nn.Module:
     """The same network out of torch's own layers, as public trainers write it."""
     for name, child in module.named_children():
         setattr(module, name, _of_plain_layers(child))
+    if isinstance(module, BlockB):
+        return _PlainBlock(module)
+    if isinstance(module, NormalisedConv2d):
+        return _weight_normalised(module)
     if not isinstance(module, SubPixelConv2d | Float32Conv2d):
         return module
     padding = module.kernel_size[0] // 2
     plain = nn.Conv2d(module.in_channels, module.out_channels, module.kernel_size[0], padding=padding)
     plain.load_state_dict(module.state_dict())
     return nn.Sequential(plain, nn.PixelShuffle(module.scale)) if isinstance(module, SubPixelConv2d) else plain
+
+
+def _weight_normalised(module: NormalisedConv2d) -> nn.Module:
+    num_out, num_in, side, _ = module.weight_v.shape
+    plain = nn.Conv2d(num_in, num_out, side, padding=side // 2)
+    plain.load_state_dict({"weight": module.weight, "bias": module.bias})
+    return nn.utils.parametrizations.weight_norm(plain)
+
+
+class _PlainBlock(nn.Module):
+    """WDSR-B's block without channels of zeros."""
+
+    def __init__(self, block: BlockB) -> None:
+        super().__init__()
+        self.body = nn.Sequential(block.conv1, nn.ReLU(inplace=True), block.conv2, block.conv3)
+        self.res_scale = block.res_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x) * self.res_scale
 
 
 def _machine(arguments: argparse.Namespace) -> str:
@@ -128,7 +152,9 @@ def _machine(arguments: argparse.Namespace) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", default="edsr", choices=sorted(set(MODELS) - {"bicubic"}))
+    parser.add_argument(
+        "model", nargs="?", default="edsr", choices=[name for name in MODELS if MODELS[name].is_trainable]
+    )
     parser.add_argument("--preset", default="baseline")
     parser.add_argument("--scale", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)

@@ -32,11 +32,15 @@ class Float32Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) of any float type -> (B, C', H, W) float32."""
-        with torch.autocast(input.device.type, enabled=False):
-            out: Tensor = _Float32Conv.apply(  # type: ignore[no-untyped-call]
-                input, self.weight, self.bias, self.kernel_size[0] // 2
-            )
-            return out
+        assert self.bias is not None
+        return float32_conv2d(input, self.weight, self.bias)
+
+
+def float32_conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What `Float32Conv2d` computes, with any weight: (B, C, H, W), (C', C, K, K), (C',) -> (B, C', H, W) float32."""
+    with torch.autocast(x.device.type, enabled=False):
+        out: Tensor = _Float32Conv.apply(x, weight, bias, weight.shape[-1] // 2)  # type: ignore[no-untyped-call]
+        return out
 
 
 class _Float32Conv(torch.autograd.Function):
@@ -57,6 +61,37 @@ class _Float32Conv(torch.autograd.Function):
         return to_x, None if to_weight is None else to_weight.float(), gradient.sum((0, 2, 3)), None
 
 
+class NormalisedConv2d(nn.Module):
+    """A same-size convolution by weight_g * weight_v / |weight_v|, |v| of each output channel (arXiv 1602.07868).
+
+    `weight` is computed anew whenever it is asked for. In the beginning it is PyTorch's default for a convolution.
+    An output head computes in float32, as `Float32Conv2d` does.
+    """
+
+    def __init__(self, num_in: int, num_out: int, kernel_size: int, *, is_output: bool = False) -> None:
+        super().__init__()
+        self.is_output = is_output
+        plain = nn.Conv2d(num_in, num_out, kernel_size)
+        direction = plain.weight.detach()
+        self.weight_g = nn.Parameter(torch.linalg.vector_norm(direction, dim=(1, 2, 3), keepdim=True))
+        self.weight_v = nn.Parameter(direction)
+        assert plain.bias is not None
+        self.bias = plain.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """(C', C, K, K), in weight_v's memory format."""
+        # one kernel forward and one backward; it wants plain memory, which channels_last is when seen as C', K, K, C
+        v, g = self.weight_v.permute(0, 2, 3, 1), self.weight_g.permute(0, 2, 3, 1)
+        return torch._weight_norm(v, g, 0).permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H, W)."""
+        if self.is_output:
+            return float32_conv2d(x, self.weight, self.bias)
+        return nn.functional.conv2d(x, self.weight, self.bias, padding=self.weight_v.shape[-1] // 2)
+
+
 class SubPixelConv2d(nn.Conv2d):
     """Convolution and PixelShuffle (Shi et al. 2016) in one: (B, F, H, W) -> (B, F, S*H, S*W).
 
@@ -71,13 +106,22 @@ class SubPixelConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, F, H, W) -> (B, F, S*H, S*W)."""
-        scale, (batch, num_features, height, width) = self.scale, input.shape
+        return shuffle(self.unshuffled(input), self.scale)
+
+    def unshuffled(self, input: Tensor) -> Tensor:
+        """(B, F, H, W) -> (B, S*S*F, H, W): before the shuffle, channels in the order S, S, F."""
+        scale, num_features = self.scale, input.shape[1]
         weight = self.weight.view(num_features, scale * scale, *self.weight.shape[1:]).transpose(0, 1).flatten(0, 1)
         bias = self.bias.view(num_features, scale * scale).t().flatten() if self.bias is not None else None
-        out = nn.functional.conv2d(input, weight.contiguous(memory_format=torch.channels_last), bias, padding=1)
-        pixels = out.permute(0, 2, 3, 1).reshape(batch, height, width, scale, scale, num_features)
-        pixels = pixels.transpose(2, 3).reshape(batch, height * scale, width * scale, num_features)
-        return pixels.permute(0, 3, 1, 2)
+        return nn.functional.conv2d(input, weight.contiguous(memory_format=torch.channels_last), bias, padding=1)
+
+
+def shuffle(x: Tensor, scale: int) -> Tensor:
+    """PixelShuffle of channels in the order S, S, C: (B, S*S*C, H, W) -> (B, C, S*H, S*W)."""
+    batch, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(batch, height, width, scale, scale, channels // scale**2)
+    pixels = pixels.transpose(2, 3).reshape(batch, height * scale, width * scale, channels // scale**2)
+    return pixels.permute(0, 3, 1, 2)
 
 
 def upsampler(num_features: int, scale: int) -> nn.Sequential:
