@@ -20,6 +20,7 @@ from sr_core import files
 from sr_core.errors import CheckpointError
 from sr_core.files import FileRecord
 
+CHECKPOINTS, BEST = "checkpoints", "best"  # in a run directory
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 DIGEST = "sha256"  # of the rest of the manifest
 FORMAT_VERSION = 1

@@ -28,7 +28,7 @@ from sr_core.train import checkpoint, metrics_log, start
 from sr_core.train.weights import load_model, save_model
 from sr_core.world import World
 
-CHECKPOINTS, BEST, PARAMS = "checkpoints", "best", "params.json"
+CHECKPOINTS, BEST, PARAMS = checkpoint.CHECKPOINTS, checkpoint.BEST, "params.json"
 
 
 def run_directory(params: config.Params, data_digest: str) -> Path:

@@ -1,31 +1,54 @@
-"""Networks' weights in and out: the model directories that training publishes.
+"""Networks' weights from wherever they are: what training publishes, what `export` wrote, what authors published.
 
-A model directory holds `weights.safetensors` and `card.json`, which says what network they are for and their sha256.
+    a model directory     weights.safetensors, and card.json, which says what network they are for and their sha256
+    a run directory       its best weights, a model directory as well
+    one file of ours      .safetensors with the card in its metadata, which has the sha256 of the tensors
+    an author's file      .pt, .pth or .safetensors with the names that sr_core/models/published.py knows
+
+A pickle can run code when it is read. `torch.load` reads only tensors and plain values here (weights_only=True): whole
+modules are refused. Every tensor is checked: its name, its shape, and that it is finite.
 """
 
+import argparse
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import safetensors
 import torch
 from torch import Tensor, nn
 
 from sr_core import files, models
-from sr_core.errors import CheckpointError
-from sr_core.models.card import CARD_VERSION, Card
-from sr_core.params import SCALES
-from sr_core.train.checkpoint import read_tensors, write_tensors
+from sr_core.errors import CheckpointError, ConfigError, shown
+from sr_core.models import state_dicts
+from sr_core.models.card import Card, Origin, from_dict
+from sr_core.models.layouts.reading import Given
+from sr_core.models.published import Recognised, recognise
+from sr_core.train import checkpoint
+from sr_core.train.checkpoint import BEST, CHECKPOINTS, read_tensors, write_tensors
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
+IN_METADATA = "sr_core_card"  # of a single file
+SAFETENSORS = ".safetensors"
+FILE_SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt", ".bin")
+AUTHORS_LICENCE = "its authors': see where the file came from"
+_FETCH = "fetch it again"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedModel:
-    """A network ready to use (evaluation mode, float32, on the CPU) and its card."""
+    """A network ready to use (evaluation mode, float32, on the CPU), its card, and what was assumed of it."""
 
     network: nn.Module
     card: Card
+    assumed: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what an author's file does not tell
 
 
 def save_model(directory: Path, weights: Mapping[str, Tensor], card: Card, extra: Mapping[str, str]) -> Card:
@@ -45,49 +68,205 @@ def read_card(directory: Path) -> Card:
     Raises:
         CheckpointError: there is none, or it is not one.
     """
+    path = directory / CARD
     try:
-        card = Card(**json.loads((directory / CARD).read_text()))
-    except FileNotFoundError:
-        raise CheckpointError(f"{directory / CARD}: missing; expected a model directory: train first") from None
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{directory / CARD}: is not a model card ({error})") from None
-    texts = (card.model, card.preset, card.weights_sha256)
-    if (
-        card.version != CARD_VERSION
-        or card.scale not in SCALES
-        or not all(isinstance(text, str) for text in texts)
-        or not isinstance(card.options, dict)
-    ):
-        raise CheckpointError(f"{directory / CARD}: is damaged or of another version; train the model again")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{path}: missing; expected a model directory: train first") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is not a model card ({error})") from None
+    return from_dict(values, where=str(path))
+
+
+def load_model(path: Path, given: Given | None = None) -> LoadedModel:
+    """Builds the network whose weights are at `path` (see above) and fills them in.
+
+    `given` says what an author's file does not tell; nothing else takes it.
+
+    Raises:
+        CheckpointError: nothing is there, it is damaged, or card, weights and network do not belong together.
+        ConfigError: the card names a network this version does not have, or what is given is no option of it.
+    """
+    if path.suffix in FILE_SUFFIXES and not path.is_dir():
+        return _load_file(path, given)
+    if path.is_file():
+        raise CheckpointError(f"{path}: is not a weight file, expected one that ends in {', '.join(FILE_SUFFIXES)}")
+    directory = model_of_run(path) if (path / CHECKPOINTS).is_dir() else path
+    card = _without_given(read_card(directory), directory, given)
+    weights = directory / WEIGHTS
+    found = files.record_of(weights).sha256 if weights.is_file() else "no file"
+    if found != card.weights_sha256:
+        raise CheckpointError(
+            f"{weights}: sha256 is {found[:12]}, its card says {card.weights_sha256[:12]}; "
+            "fetch or train the model again"
+        )
+    return LoadedModel(network=_built(card, read_tensors(weights), weights), card=card)
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in the file at `path`, of whatever network it may be.
+
+    Raises:
+        CheckpointError: it cannot be read, is damaged, or holds something else.
+    """
+    _check_head(path)
+    loaded = read_tensors(path) if path.suffix == SAFETENSORS else _unpickled(path)
+    try:
+        return state_dicts.find(loaded)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def model_of_run(run_dir: Path) -> Path:
+    """The model directory with the best weights of a run so far.
+
+    Raises:
+        CheckpointError: there is none yet, or no checkpoint is whole.
+    """
+    manifest = checkpoint.newest(run_dir / CHECKPOINTS).manifest
+    if manifest is None or manifest.best_step is None:
+        raise CheckpointError(f"{run_dir}: has no best weights yet; train on until the first validation")
+    return run_dir / BEST / f"step-{manifest.best_step:08d}"
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 in hex of names, types, shapes and bytes of `tensors`, whatever their order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _load_file(path: Path, given: Given | None) -> LoadedModel:
+    _check_head(path)
+    if path.suffix != SAFETENSORS:
+        return _load_published(path, _unpickled(path), given)
+    tensors = read_tensors(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get(IN_METADATA)
+    if text is None:
+        return _load_published(path, tensors, given)
+    card = _without_given(from_dict(_json(text, path), where=f"{path}, card"), path, given)
+    if digest_of(tensors) != card.weights_sha256:
+        raise CheckpointError(
+            f"{path}: its tensors' sha256 is {digest_of(tensors)[:12]}, its card says {card.weights_sha256[:12]}; "
+            "fetch or export it again"
+        )
+    return LoadedModel(network=_built(card, tensors, path), card=card)
+
+
+def _json(text: str, path: Path) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its card is not JSON ({error}); {_FETCH}, or export it again") from None
+
+
+def _without_given(card: Card, path: Path, given: Given | None) -> Card:
+    if given not in (None, Given()):
+        raise ConfigError(f"{path}: has a card that says all of its network; leave out --set")
     return card
 
 
-def load_model(directory: Path) -> LoadedModel:
-    """Builds the network that the card in `directory` describes and fills in the weights.
+def _load_published(path: Path, loaded: object, given: Given | None) -> LoadedModel:
+    try:
+        found = recognise(state_dicts.find(loaded), given)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    sha256 = files.record_of(path).sha256
+    preset, options = _preset_and_options(found)
+    card = Card(
+        model=found.name,
+        preset=preset,
+        options=options,
+        scale=found.scale,
+        origin=Origin(file=path.name, sha256=sha256, names=found.source),
+        weights_sha256=sha256,
+        licence=AUTHORS_LICENCE,
+    )
+    return LoadedModel(network=_built(card, dict(found.tensors), path, found), card=card, assumed=found.assumed)
+
+
+def _preset_and_options(found: Recognised) -> tuple[str, dict[str, Any]]:
+    """Every option of the network, and the preset that it is, if it is one."""
+    entry = models.MODELS[found.name]
+    fields = [field for field in dataclasses.fields(entry.config) if field.name != "scale"]
+    defaults: dict[str, Any] = {field.name: field.default for field in fields}
+    same = [name for name, preset in entry.presets.items() if defaults | dict(preset) == defaults | dict(found.options)]
+    return (*same, "small")[0], defaults | dict(found.options)
+
+
+def _built(card: Card, tensors: dict[str, Tensor], path: Path, found: Recognised | None = None) -> nn.Module:
+    network = models.build(card.model, scale=card.scale, preset=card.preset, options=card.options)
+    check_tensors(network, tensors, f"{path}", f"{card.model} x{card.scale}", found.name_in_file if found else str)
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False)
+
+
+def check_tensors(
+    network: nn.Module, tensors: Mapping[str, Tensor], where: str, what: str, shown_as: Callable[[str], str] = str
+) -> None:
+    """Whether `tensors` are finite and exactly those of `network`, which is `what`.
 
     Raises:
-        CheckpointError: card or weights are missing or damaged, or do not belong together.
-        ConfigError: the card names a network this version does not have.
+        CheckpointError: says the first that is not, by the name that `shown_as` gives it, and both shapes.
     """
-    card = read_card(directory)
-    path = directory / WEIGHTS
-    found = files.record_of(path).sha256 if path.is_file() else "no file"
-    if found != card.weights_sha256:
-        raise CheckpointError(
-            f"{path}: sha256 is {found[:12]}, its card says {card.weights_sha256[:12]}; fetch or train the model again"
-        )
-    network = models.build(card.model, scale=card.scale, preset=card.preset, options=card.options)
-    _fill(network, read_tensors(path), path)
-    return LoadedModel(network=network.eval().requires_grad_(False), card=card)
-
-
-def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     own = network.state_dict()
-    for name in sorted(own.keys() | tensors.keys()):
+    for name in (*own, *(name for name in tensors if name not in own)):
         expected = tuple(own[name].shape) if name in own else "no such tensor"
         shape = tuple(tensors[name].shape) if name in tensors else "absent"
         if expected != shape:
-            raise CheckpointError(f"{path}: {name} is {shape}, the network has {expected}")
+            raise CheckpointError(f"{where}: {shown_as(name)} is {shape}, {what} has {expected}")
         if not bool(torch.isfinite(tensors[name]).all()):
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity; take another checkpoint")
-    network.load_state_dict(tensors)
+            raise CheckpointError(f"{where}: {shown_as(name)} holds NaN or infinity; take another checkpoint")
+
+
+def _check_head(path: Path) -> None:
+    """What can be known of a weight file before it is read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); expected a weight file") from None
+    if not head:
+        raise CheckpointError(f"{path}: is empty; {_FETCH}")
+    if head.lstrip()[:1] == b"<":
+        raise CheckpointError(f"{path}: is a web page and no weight file; {_FETCH}")
+    is_archive = head.startswith((b"PK", b"\x80")) or path.suffix == SAFETENSORS
+    if not is_archive:
+        raise CheckpointError(f"{path}: begins with {head[:8]!r}, expected what torch.save writes; {_FETCH}")
+
+
+def _unpickled(path: Path) -> object:
+    """What torch.save wrote to `path`: tensors, plain values, numpy's scalars; nothing that could run."""
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_plain_values()):
+            warnings.simplefilter("ignore")  # on storages of old files
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise anything
+        raise CheckpointError(f"{path}: {_why_unread(path, error)}") from None
+
+
+def _plain_values() -> list[Any]:
+    """What trainers save beside tensors, and what cannot run anything: numpy's numbers, parsed arguments."""
+    scalar = np.float64(0).__reduce__()[0]
+    numbers = [type(np.dtype(name)) for name in "bhilqBHILQefd?"]
+    named = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [*named, np.dtype, *numbers, argparse.Namespace]
+
+
+def _why_unread(path: Path, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    needed = re.search(r"GLOBAL (\S+) was not an allowed global|Trying to (?:call|instantiate|set)\D*?(\S+) ", text)
+    if needed or "TorchScript" in text:
+        what = f"needs {shown(next(filter(None, needed.groups())))}" if needed else "is TorchScript"
+        return (
+            f"is no plain state dict but a pickle that {what} and could run code when it is read, expected tensors "
+            "alone; where you trust it, load it with its own code and torch.save(network.state_dict(), file)"
+        )
+    if zipfile.is_zipfile(path):
+        names = [name for name in zipfile.ZipFile(path).namelist() if not name.endswith("/")]
+        if not any(name.endswith("data.pkl") for name in names):
+            return f"is a zip archive around {shown(', '.join(names[:3]))}; unpack it and take the weight file in it"
+    return f"is truncated or damaged ({type(error).__name__}: {shown(text[:120])}); {_FETCH}"
