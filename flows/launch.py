@@ -28,6 +28,7 @@ from sr_core import config, files
 from sr_core.errors import ConfigError, SrError, explained
 from sr_core.params import LaunchParams, Params
 from sr_core.progress import QUIET, Progress
+from sr_core.train import start
 from sr_core.train.loop import RunResult, train
 from sr_core.world import World, open_world
 
@@ -69,7 +70,7 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) 
             cluster cannot be reached or has no room.
     """
     settings = {
-        "params": config.to_dict(dataclasses.replace(params, data=params.data.with_absolute_paths())),
+        "params": config.to_dict(with_absolute_paths(params)),
         "directory": str(launch_files.directory),
         "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
         "niceness": os.getpriority(os.PRIO_PROCESS, 0),
@@ -89,6 +90,17 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) 
         room = ray.cluster_resources()
     if launch_files.read_result() is None or failure is not None:
         raise SrError(_sentence(failure, params.launch, room, run_dir))
+
+
+def with_absolute_paths(params: Params) -> Params:
+    """The same for workers, which may have another working directory."""
+    vgg = params.adversarial.vgg_weights
+    return dataclasses.replace(
+        params,
+        data=params.data.with_absolute_paths(),
+        train=dataclasses.replace(params.train, start=start.given(params)),
+        adversarial=dataclasses.replace(params.adversarial, vgg_weights=vgg and str(Path(vgg).absolute())),
+    )
 
 
 def _check_gpus(asked: LaunchParams, num_gpus: int) -> None:

@@ -2,7 +2,8 @@
 
 A version's artefact holds weights.safetensors and card.json and names serving.pyfunc as its loader: no pickle and no
 code. It is found again by the tag `sr.weights_sha256`, so that registering twice makes one version. Which version is
-champion is decided in flows/champion.py and stored with its reason as the tag `sr.champion_decision`.
+champion is decided in flows/champion.py and stored with its reason as the tag `sr.champion_decision`. A run may begin
+with a version (`train.start: models:/…`); `with_start` brings it here.
 """
 
 import dataclasses
@@ -22,10 +23,10 @@ from flows.store import connect, explained
 from flows.track import RUN_TAG, find_or_create, flatten, ship
 from flows.versions import data_version
 from sr_core import config, files
-from sr_core.errors import SrError
+from sr_core.errors import ConfigError, SrError
 from sr_core.evaluate.benchmark import EvalReport, read_report
 from sr_core.models.card import Card
-from sr_core.train import weights
+from sr_core.train import start, weights
 
 WEIGHTS_TAG, DECISION_TAG = "sr.weights_sha256", "sr.champion_decision"
 CHAMPION = "champion"
@@ -87,6 +88,71 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
     )
     files.write_atomic(registered_path(params), files.to_json(dataclasses.asdict(registered)))
     return registered
+
+
+def with_start(params: config.Params) -> config.Params:
+    """`params`, where `train.start` is a version in the registry with a copy of it, <data.root>/starts/<sha256>.
+
+    A version is named as MLflow does: models:/<name>@<alias> or models:/<name>/<number>.
+
+    Raises:
+        ConfigError: there is no such version, or it was not registered by this pipeline.
+        TrackError: the server does not answer or refuses.
+    """
+    given = params.train.start
+    if given is None or not given.startswith(start.REGISTRY):
+        return params
+    client = connect(params.track.uri)
+    with explained(params.track.uri):
+        version = _version_called(client, given)
+        sha256 = version.tags.get(WEIGHTS_TAG) if version else None
+        if version is None or sha256 is None:
+            raise ConfigError(
+                f"train.start: {given} is no version that was registered here; expected such as "
+                "models:/sr-edsr-x4-bicubic@champion or models:/sr-edsr-x4-bicubic/1"
+            )
+        directory = Path(params.data.root) / "starts" / sha256
+        if not _holds(directory, sha256):
+            _download(params.track.uri, version, directory)
+    return dataclasses.replace(params, train=dataclasses.replace(params.train, start=str(directory)))
+
+
+def _version_called(client: Any, given: str) -> Any:
+    """The version that `models:/…` names, or None."""
+    from mlflow.exceptions import MlflowException
+
+    called = given.removeprefix(start.REGISTRY)
+    name, at, alias = called.partition("@")
+    try:
+        if at:
+            return client.get_model_version_by_alias(name, alias)
+        name, _, number = called.partition("/")
+        return client.get_model_version(name, number) if number.isdecimal() else None
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+
+
+def _holds(directory: Path, sha256: str) -> bool:
+    """Whether the weights lie in `directory`, every byte of them."""
+    path = directory / weights.WEIGHTS
+    return path.is_file() and (directory / weights.CARD).is_file() and files.record_of(path).sha256 == sha256
+
+
+def _download(uri: str, version: Any, directory: Path) -> None:
+    """Copies weights and card of a registered version to `directory`."""
+    mlflow = require("mlflow", "pipeline")
+    mlflow.set_tracking_uri(uri)
+    with tempfile.TemporaryDirectory() as folder:
+        source = f"models:/{version.name}/{version.version}"
+        found = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder))
+        held = next(found.rglob(weights.CARD), None)
+        if held is None:
+            raise ConfigError(f"train.start: {source} holds no {weights.CARD}; expected a version registered here")
+        with files.commit_directory(directory) as partial:
+            for name in (weights.WEIGHTS, weights.CARD):
+                shutil.copyfile(held.parent / name, partial / name)
 
 
 def registered_path(params: config.Params) -> Path:

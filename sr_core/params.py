@@ -134,10 +134,12 @@ class EvaluateParams:
     """By which protocol a finished model is measured."""
 
     protocol: ProtocolName = "benchmark-y"
+    niqe_model: str | None = None  # NIQE's pristine model, .json or .npz; null: fitted on the training photographs
 
     def problems(self) -> Problems:
-        """Every value out of range: none, the type says it all."""
-        return iter(())
+        """Every value out of range."""
+        if self.niqe_model is not None and not self.niqe_model.endswith((".json", ".npz")):
+            yield "niqe_model", f"is {self.niqe_model!r}, expected null, or a .json of `fit-niqe`, or an .npz"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,9 +232,9 @@ class Params:
         return {
             "seed": values["seed"],
             "model": values["model"],
-            "train": {key: value for key, value in values["train"].items() if key not in _NOT_DIGESTED},
+            "train": _without(values["train"], *_NOT_DIGESTED),
             "data": {key: values["data"][key] for key in ("scale", "degradation", "crop")},
-            **({"adversarial": values["adversarial"]} if self.is_adversarial else {}),
+            **({"adversarial": _without(values["adversarial"], "vgg_weights")} if self.is_adversarial else {}),
         }
 
     @property
@@ -244,6 +246,10 @@ class Params:
 
 # how often we look, and how long we wait, does not change the weights; those that a run begins with have a digest
 _NOT_DIGESTED = {"log_every", "checkpoint_every", "keep_checkpoints", "collective_timeout_s", "start"}
+
+
+def _without(section: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key not in keys}
 
 
 def to_dict(value: Any) -> dict[str, Any]:

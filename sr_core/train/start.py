@@ -43,9 +43,9 @@ def parent_of(params: Params) -> str | None:
 
 
 def given(params: Params) -> str | None:
-    """`train.start` in one spelling: a network's name, or an absolute path; None if it is null."""
+    """`train.start` in one spelling, from whatever folder it is given: a path is absolute; None if it is null."""
     start = params.train.start
-    return start if start is None or start in MODELS else str(Path(start).absolute())
+    return start if start is None or start in MODELS or start.startswith(REGISTRY) else str(Path(start).absolute())
 
 
 def path_of(params: Params) -> Path | None:

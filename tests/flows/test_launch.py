@@ -124,6 +124,19 @@ def test_workers_get_absolute_paths(tmp_path, monkeypatch):
     assert made.params(tmp_path).data.with_absolute_paths().folder is None
 
 
+def test_workers_get_absolute_paths_of_weights_and_the_same_digest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    adversarial = {"loss": "vanilla", "vgg_weights": "vgg.pth"}
+    given = made.params(tmp_path, train={"start": "models/parent"}, adversarial=adversarial)
+    absolute = launch.with_absolute_paths(given)
+    assert absolute.train.start == str(tmp_path / "models" / "parent")
+    assert absolute.adversarial.vgg_weights == str(tmp_path / "vgg.pth")
+    assert absolute.digest() == given.digest()
+    named = launch.with_absolute_paths(made.params(tmp_path, train={"start": "edsr"}))
+    assert (named.train.start, named.adversarial.vgg_weights) == ("edsr", None)
+    assert launch.with_absolute_paths(made.params(tmp_path)).train.start is None
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "auto", "127.0.0.1:many"])
 def test_an_address_where_nobody_answers_is_said_at_once(address):
     with pytest.raises(ConfigError, match=r"^launch.address: no Ray cluster answers at "):

@@ -1,5 +1,6 @@
 """The registry: one version for one set of weights, one champion, loadable anywhere; against real stores."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from flows import registry, track
-from sr_core.errors import SrError, TrackError
+from sr_core.errors import ConfigError, SrError, TrackError
 from sr_core.train import run, weights
 from sr_core.upscale import upscale
 
@@ -208,3 +209,33 @@ def test_all_of_it_against_a_server(tmp_path, empty_store):
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def starting(params, given):
+    return registry.with_start(dataclasses.replace(params, train=dataclasses.replace(params.train, start=given)))
+
+
+def test_a_run_may_begin_with_a_registered_version(params, client):
+    first, second = register(params, 1, 28.0), register(params, 2, 28.5)
+    root = Path(params.data.root)
+    shutil.rmtree(root / "models")
+    for given, version in ((f"models:/{NAME}@champion", second), (f"models:/{NAME}/1", first)):
+        directory = root / "starts" / version.weights_sha256
+        assert starting(params, given).train.start == str(directory)
+        assert weights.load_model(directory).card.weights_sha256 == version.weights_sha256
+    damaged = root / "starts" / first.weights_sha256 / weights.WEIGHTS
+    damaged.write_bytes(b"damaged")
+    starting(params, f"models:/{NAME}/1")
+    assert weights.load_model(damaged.parent).card.weights_sha256 == first.weights_sha256
+    client.delete_model_version(NAME, "2")
+    assert starting(params, "edsr").train.start == "edsr"
+    assert starting(params, None).train.start is None
+
+
+def test_a_version_that_is_not_there_is_one_sentence(params):
+    register(params, 1, 28.0)
+    for called in ("sr-nothing/1", "sr-nothing@champion", f"{NAME}/7", f"{NAME}@best", NAME, ""):
+        with pytest.raises(
+            ConfigError, match=rf"^train\.start: models:/{called} is no version that was registered here"
+        ):
+            starting(params, f"models:/{called}")
