@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from sr_core.data.fetch import Download, fetch
-from sr_core.errors import ConfigError
+from sr_core.errors import CheckpointError, ConfigError
+from sr_core.models.vgg import VggFeatures
 from sr_core.params import Params
 from sr_core.progress import Progress
 from sr_core.train import weights
 
 VGG_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-_LAYERS = {"vgg54", "vgg22"}
 _TWO_WAYS = (
     "set adversarial.vgg_weights to the path of torchvision's vgg19-dcbb9e9d.pth, "
     "or adversarial.content to pixel or none, which need no such file"
@@ -32,17 +32,22 @@ def extractor(params: Params, device: torch.device, progress: Progress, *, url: 
         CheckpointError: the file holds something else.
     """
     content = params.adversarial.content
-    if not params.is_adversarial or content == "none":
+    if not params.is_adversarial or content == "none" or params.adversarial.content_weight == 0:
         return None
-    if content not in _LAYERS:
+    if content == "pixel":
         return nn.Identity()
-    from sr_core.models.vgg import VggFeatures  # noqa: PLC0415
-
     path = vgg_file(params, progress, url=url)
     network = VggFeatures(layer=content, before_activation=params.adversarial.before_activation)
-    network.fill(weights.load_state(path))
-    placed: nn.Module = network.to(device, memory_format=torch.channels_last)
-    return placed.eval().requires_grad_(False)
+    state = weights.load_state(path)
+    try:
+        network.fill(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    for name, tensor in network.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity; {_TWO_WAYS}")
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def vgg_file(params: Params, progress: Progress, *, url: str = VGG_URL) -> Path:

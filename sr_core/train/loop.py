@@ -11,7 +11,6 @@ in it is where training goes on, and (seed, step) says which batch comes next. N
 import contextlib
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,11 +24,13 @@ from sr_core.evaluate.metrics import PROTOCOLS, psnr
 from sr_core.models.card import Card
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
-from sr_core.train import checkpoint, metrics_log, run
+from sr_core.train import batch_norm, checkpoint, content, metrics_log, run, start
+from sr_core.train.adversarial import AdversarialStep
 from sr_core.train.memory import keep_freed_memory
 from sr_core.train.optim import learning_rate
 from sr_core.train.state import fresh
-from sr_core.train.step import RegressionStep
+from sr_core.train.step import RegressionStep, Step
+from sr_core.train.window import Window
 from sr_core.upscale import upscale
 from sr_core.world import World
 
@@ -71,18 +72,21 @@ def train(
     Raises:
         BusyError: another process trains in `run_dir`.
         CheckpointError: `run_dir` belongs to other parameters or data, or no checkpoint in it is whole.
+        ConfigError, SourceError: what the content loss needs cannot be had.
         DivergedError: loss or gradient became NaN or infinite; the last checkpoint is from before that.
     """
     if params.train.batch < world.size:
         raise ConfigError(
             f"train.batch: is {params.train.batch}, expected one crop at least for each of {world.size} ranks"
         )
+    progress = progress if world.is_first else QUIET
+    features = world.on_all(lambda: content.extractor(params, world.device, progress))
     with run.owned(run_dir, world):
-        world.on_first(lambda: run.check_identity(run_dir, params, dataset.digest))
+        begins_with = world.on_first(lambda: run.check_identity(run_dir, params, dataset.digest))
         found = world.on_first(lambda: checkpoint.newest(run_dir / run.CHECKPOINTS))
         settings = _settings(params, world, found.manifest)
-        loop = _Loop(params, world, run_dir, dataset, settings, observe, progress if world.is_first else QUIET)
-        loop.restore(found)
+        loop = _Loop(params, world, run_dir, dataset, features, settings, observe, progress)
+        loop.restore(found, begins_with)
         return loop.run(should_stop)
 
 
@@ -104,6 +108,7 @@ class _Loop:
         world: World,
         run_dir: Path,
         dataset: Dataset,
+        features: torch.nn.Module | None,
         settings: Settings,
         observe: Observe | None,
         progress: Progress,
@@ -117,11 +122,18 @@ class _Loop:
         self._settings, self._observe, self._progress = settings, observe, progress
         self._git_commit = run.git_commit() if world.is_first else None
         self._state = fresh(params, world)
-        self._step = RegressionStep(self._state, params.train, world, settings.precision)
-        self._window = _Window(world)
+        self._step: Step = (
+            AdversarialStep(self._state, params, world, settings.precision, features)
+            if params.is_adversarial
+            else RegressionStep(self._state, params.train, world, settings.precision)
+        )
+        self._window = Window(world)
 
-    def restore(self, found: checkpoint.Found) -> None:
-        """Takes the state from the checkpoint, or stays at step 0; the metrics log goes back with it."""
+    def restore(self, found: checkpoint.Found, begins_with: str | None) -> None:
+        """Takes the state from the checkpoint, or stays at step 0; the metrics log goes back with it.
+
+        `begins_with`: the sha256 of the weights that step 0 begins with.
+        """
         for line in found.rejected:
             self._progress.say(f"checkpoint not used: {line}")
         if found.path is not None and found.manifest is not None:
@@ -130,6 +142,11 @@ class _Loop:
             self._state.best_psnr, self._state.best_step = found.manifest.best_psnr, found.manifest.best_step
             self._progress.say(f"goes on from {found.path}")
             self._say_what_differs(found.manifest)
+        elif begins_with is not None:
+            self._world.on_all(
+                lambda: start.begin(self._state.network, self._params, sha256=begins_with, progress=self._progress)
+            )
+            self._state.ema.load_state_dict(self._state.network.state_dict())
         self._start = self._state.step
         if self._world.is_first:
             self._log = metrics_log.MetricsLog(self._run_dir, from_step=self._state.step)
@@ -147,6 +164,8 @@ class _Loop:
         """The loop itself."""
         train, state, world = self._params.train, self._state, self._world
         start, stopped = self._start, False
+        if note := batch_norm.explained(state.trained, world):
+            self._progress.say(note)
         self._progress.start(f"training {self._params.task}", train.steps)
         self._progress.advance(start)
         source = batches(
@@ -217,7 +236,8 @@ class _Loop:
     def _validate(self) -> None:
         state, train = self._state, self._params.train
         figure = validate(state.ema, self._dataset.valid, train.eval_images, self._params, self._world, self._settings)
-        if state.best_psnr is None or figure > state.best_psnr:
+        # a network trained against a discriminator loses PSNR by design: its latest weights count
+        if self._params.is_adversarial or state.best_psnr is None or figure > state.best_psnr:
             state.best_psnr, state.best_step = figure, state.step
             if self._world.is_first:
                 run.save_best(self._run_dir, state.ema.state_dict(), self._card())
@@ -260,43 +280,6 @@ class _Loop:
             self._observe(state.step, {} if state.best_psnr is None else {"valid/best_psnr": state.best_psnr})
 
 
-class _Window:
-    """Loss and time of the steps since the last look; the loss is summed on the device."""
-
-    def __init__(self, world: World) -> None:
-        self._loss = torch.zeros((), device=world.device)
-        self._usage = metrics_log.Usage()
-        self._num, self._seconds, self._at = 0, 0.0, time.monotonic()
-        self._norm = torch.zeros((), device=world.device)
-
-    def restart(self) -> None:
-        """The clock starts again: what happened since the last step was no step."""
-        self._at = time.monotonic()
-
-    def add(self, step: RegressionStep) -> None:
-        """One more step is done."""
-        self._loss += step.gradients.loss
-        self._norm = step.gradient_norm
-        self._num += 1
-        now = time.monotonic()
-        self._seconds, self._at = self._seconds + now - self._at, now
-
-    def values(self, rate: float, batch: int) -> dict[str, float]:
-        """The means over the window, which then begins anew."""
-        loss, norm = self._loss.item() / self._num, self._norm.item()  # waits for the device: time is right after it
-        self.add_time()
-        step_s = self._seconds / self._num
-        self._loss.zero_()
-        self._num, self._seconds = 0, 0.0
-        timing = {"train/step_s": step_s, "train/crops_per_s": batch / step_s}
-        return {"train/loss": loss, "train/gradient_norm": norm, "train/lr": rate, **timing, **self._usage.look()}
-
-    def add_time(self) -> None:
-        """Counts the wait for the device as time of the steps."""
-        now = time.monotonic()
-        self._seconds, self._at = self._seconds + now - self._at, now
-
-
 @torch.inference_mode()
 def validate(
     network: torch.nn.Module, images: ImageSet, num_images: int, params: Params, world: World, settings: Settings
@@ -316,7 +299,11 @@ def describe(event: metrics_log.Event, steps: int) -> str:
     values, parts = event.values, [f"step {event.step}/{steps}"]
     if "train/loss" in values:
         left_s = (steps - event.step) * values["train/step_s"]
-        parts += [f"loss {values['train/loss']:.3f}", f"{values['train/crops_per_s']:.1f} crops/s"]
+        loss = values["train/loss"]
+        parts += [f"loss {loss:.3f}" if loss >= 1 else f"loss {loss:.5f}"]
+        if "adversarial/accuracy" in values:
+            parts += [f"discriminator right in {100 * values['adversarial/accuracy']:.0f} %"]
+        parts += [f"{values['train/crops_per_s']:.1f} crops/s"]
         parts += [f"{int(left_s) // 60}:{int(left_s) % 60:02d} left"]
     if "valid/psnr" in values:
         parts += [f"validation PSNR {values['valid/psnr']:.3f} dB (best {values['valid/best_psnr']:.3f})"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sr_core import models
 from sr_core.errors import CheckpointError
+from sr_core.models.discriminator import Discriminator
 from sr_core.params import Params
 from sr_core.train import batch_norm, optim
 from sr_core.world import World
@@ -116,8 +117,6 @@ def fresh(params: Params, world: World) -> TrainState:
 
 
 def _discriminator(params: Params) -> nn.Module:
-    from sr_core.models.discriminator import Discriminator  # noqa: PLC0415
-
     adversarial = params.adversarial
     return Discriminator(
         side=params.crop * params.data.scale,
