@@ -6,8 +6,9 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.registry import registered_path
-from sr_core.evaluate.benchmark import read_report, table
+from sr_core.evaluate.benchmark import read_report
 from sr_core.evaluate.report import COMPARISON, REPORT
+from sr_core.evaluate.tables import table
 from sr_core.evaluate.task import report_directory
 from sr_core.params import Params
 from sr_core.train import run, weights

@@ -169,7 +169,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sr_core.evaluate.benchmark import table
+    from sr_core.evaluate.tables import table
     from sr_core.evaluate.task import evaluate_task, report_directory
     from sr_core.progress import console
 

@@ -16,13 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 from torch import nn
 
 from sr_core.errors import ConfigError, ImageError, SrError, listed
 from sr_core.evaluate import metrics
+from sr_core.evaluate.perceptual import Judge, Perceptual, noisy
 from sr_core.models.interpolation import Bicubic
 from sr_core.precision import resolve
 from sr_core.progress import QUIET, Progress
@@ -65,6 +63,7 @@ class ImageScore:
     psnr: float  # dB; inf when every pixel is right
     ssim: float
     seconds: float  # upscaling alone
+    niqe: float | None = None  # lower is better; None: not measured, or the image is too small
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +73,7 @@ class Mean:
     psnr: float
     ssim: float
     seconds: float
+    niqe: float | None = None  # over the images for which every network has one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +87,7 @@ class EvalReport:
     precision: str
     scores: tuple[ImageScore, ...]
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by network, where it is known
+    perceptual: Perceptual | None = None  # of the perceptual scores, where there are any
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -114,11 +115,26 @@ class EvalReport:
             psnr=math.fsum(score.psnr for score in scores) / len(scores),
             ssim=math.fsum(score.ssim for score in scores) / len(scores),
             seconds=math.fsum(score.seconds for score in scores) / len(scores),
+            niqe=self._mean_niqe(model),
         )
+
+    def _mean_niqe(self, model: str) -> float | None:
+        without = {score.image for score in self.scores if score.niqe is None}
+        own = [score.niqe for score in self.scores if score.model == model and score.image not in without]
+        values = [value for value in own if value is not None]
+        return math.fsum(values) / len(values) if values else None
 
     def gain_db(self, model: str) -> float:
         """By how many dB `model`'s mean PSNR is above bicubic's."""
         return self.mean(model).psnr - self.mean(BASELINE).psnr
+
+    @property
+    def discriminates(self) -> bool | None:
+        """Whether the perceptual score tells the judged network from noise; None where that was not measured."""
+        if self.perceptual is None or self.perceptual.judged is None or self.perceptual.control is None:
+            return None
+        own, control = (self.mean(name).niqe for name in (self.perceptual.judged, self.perceptual.control))
+        return None if own is None or control is None else control > own
 
     def describe(self) -> str:
         """What stands beside every figure: `x4, sample, benchmark-y (Y, 4 pixels shaved), float32`."""
@@ -135,6 +151,7 @@ class EvalReport:
             "test_set_digest": self.test_set_digest,
             "precision": self.precision,
             "weights": dict(self.weights),
+            **({"perceptual": dataclasses.asdict(self.perceptual)} if self.perceptual else {}),
             "means": {model: _plain(self.mean(model)) for model in self.models},
             "scores": [_plain(score) for score in self.scores],
         }
@@ -156,6 +173,7 @@ def from_dict(tree: Mapping[str, Any]) -> EvalReport:
     return EvalReport(
         protocol=protocol,
         scores=tuple(ImageScore(**score) for score in scores),
+        perceptual=Perceptual(**tree["perceptual"]) if "perceptual" in tree else None,
         **{key: tree[key] for key in ("scale", "test_set", "test_set_digest", "precision", "weights")},
     )
 
@@ -193,12 +211,14 @@ def evaluate(
     precision: AnyPrecision = "float32",
     device: torch.device | None = None,
     tile: int | None = None,
+    judge: Judge | None = None,
     progress: Progress = QUIET,
     observe: Callable[[Evaluated], None] | None = None,
 ) -> EvalReport:
     """Every network, and bicubic, on every image; all go through the same tiled upscale.
 
-    `observe` is called after each image, so that pictures need no second pass and one image's results are held.
+    `judge` scores how every result looks, and adds the control (see `sr_core.evaluate.perceptual`). `observe` is called
+    after each image, so that pictures need no second pass and one image's results are held.
 
     Raises:
         ImageError: lists every image whose sizes do not fit the scale or the protocol.
@@ -217,10 +237,13 @@ def evaluate(
             begun_s = time.perf_counter()
             results[name] = upscale(network, lr, device=place, precision=precision, tile=tile)
             seconds = time.perf_counter() - begun_s
-            psnr = metrics.psnr(results[name], hr, protocol=protocol, scale=images.scale)
-            ssim = metrics.ssim(results[name], hr, protocol=protocol, scale=images.scale)
-            own[name] = ImageScore(model=name, image=key, psnr=psnr, ssim=ssim, seconds=seconds)
+            own[name] = _score(name, key, results[name], hr, protocol, images.scale, judge, seconds)
             progress.advance()
+        if judge and judge.judged and judge.parent and judge.control:
+            parent, psnr = results[judge.parent], own[judge.judged].psnr
+            made = noisy(parent, hr, psnr=psnr, key=key, protocol=protocol, scale=images.scale)
+            results[judge.control] = made
+            own[judge.control] = _score(judge.control, key, made, hr, protocol, images.scale, judge, 0.0)
         scores.extend(own.values())
         if observe is not None:
             observe(Evaluated(image=key, hr=hr, results=results, scores=own))
@@ -231,6 +254,27 @@ def evaluate(
         test_set_digest=images.digest,
         precision=resolve(precision, place),
         scores=tuple(scores),
+        perceptual=judge.record(images.scale) if judge else None,
+    )
+
+
+def _score(
+    model: str,
+    image: str,
+    result: NDArray[np.uint8],
+    hr: NDArray[np.uint8],
+    protocol: metrics.Protocol,
+    scale: int,
+    judge: Judge | None,
+    seconds: float,
+) -> ImageScore:
+    return ImageScore(
+        model=model,
+        image=image,
+        psnr=metrics.psnr(result, hr, protocol=protocol, scale=scale),
+        ssim=metrics.ssim(result, hr, protocol=protocol, scale=scale),
+        seconds=seconds,
+        niqe=judge.score(result, scale) if judge else None,
     )
 
 
@@ -255,42 +299,3 @@ def _check_sizes(images: EvalImages, protocol: metrics.Protocol) -> None:
         raise ImageError(
             f"x{scale}, {protocol.describe(scale)}: {found}; take them out or choose others:{listed(wrong)}"
         )
-
-
-def table(report: EvalReport, *, most: int = 20) -> Table:
-    """Bicubic against the networks, per image (the first `most`) and mean, for a terminal."""
-    hidden = len(report.images) - most
-    notes = [f"x{report.scale}, {report.test_set}, {report.precision}", report.protocol.describe(report.scale)]
-    notes += [f"{hidden} more images are in the mean"] if hidden > 0 else []
-    shown = Table(
-        title="PSNR in dB and SSIM",
-        title_style="bold",
-        caption="\n".join(notes),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_footer=True,
-    )
-    shown.add_column("image", footer="mean")
-    for model in report.models:
-        mean = report.mean(model)
-        shown.add_column(f"{model}\nPSNR", justify="right", footer=f"{mean.psnr:.2f}")
-        shown.add_column("\nSSIM", justify="right", footer=f"{mean.ssim:.4f}")
-        if model != BASELINE:
-            shown.add_column("\ngain", justify="right", footer=_gain(report.gain_db(model)))
-    for image in report.images[:most]:
-        shown.add_row(image, *_cells(report, image))
-    return shown
-
-
-def _cells(report: EvalReport, image: str) -> list[str | Text]:
-    cells: list[str | Text] = []
-    for model in report.models:
-        score = report.score(model, image)
-        cells += [f"{score.psnr:.2f}", f"{score.ssim:.4f}"]
-        if model != BASELINE:
-            cells.append(_gain(score.psnr - report.score(BASELINE, image).psnr))
-    return cells
-
-
-def _gain(decibels: float) -> Text:
-    return Text(f"{decibels:+.2f}", style="green" if decibels > 0 else "red")

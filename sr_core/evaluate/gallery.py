@@ -7,7 +7,7 @@ Shapes: H W HR size.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +37,15 @@ class Panel:
     gain_db: float | None = None  # over bicubic
 
 
-def picture(evaluated: Evaluated, *, subtitle: str) -> NDArray[np.uint8]:
-    """The comparison of one image, (rows, columns, 3)."""
+def picture(evaluated: Evaluated, *, subtitle: str, shown: Collection[str] | None = None) -> NDArray[np.uint8]:
+    """The comparison of one image, (rows, columns, 3): of the networks in `shown`, bicubic among them; None: of all."""
     scores = evaluated.scores
+    results = {model: each for model, each in evaluated.results.items() if shown is None or model in shown}
     panels = [
         Panel(name=model, image=result, note=_note(scores[model]), gain_db=_gain_db(scores[model], scores[BASELINE]))
-        for model, result in evaluated.results.items()
+        for model, result in results.items()
     ]
-    others = [result for model, result in evaluated.results.items() if model != BASELINE]
+    others = [result for model, result in results.items() if model != BASELINE]
     focus = choose_crop(evaluated.results[BASELINE], others, height=HEIGHT // ZOOM, width=COLUMN // ZOOM)
     reference = Panel(name="HR", image=evaluated.hr, note="the original")
     return draw(evaluated.image, subtitle, [*panels, reference], focus)
@@ -96,7 +97,8 @@ def stack(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def _note(score: ImageScore) -> str:
-    return f"PSNR {score.psnr:.2f} dB   SSIM {score.ssim:.4f}"
+    looks = "" if score.niqe is None else f"   NIQE {score.niqe:.2f}"
+    return f"PSNR {score.psnr:.2f} dB   SSIM {score.ssim:.4f}{looks}"
 
 
 def _gain_db(score: ImageScore, baseline: ImageScore) -> float | None:

@@ -4,6 +4,7 @@
     metrics.json     the means as flat numbers, for DVC's and MLflow's tables
     <image>.png      bicubic | network | HR of one image
     comparison.png   the first of them in one picture
+    perception_distortion.png   of a network trained against a discriminator: NIQE over PSNR, with those beside it
 
 The directory is replaced as a whole: it never holds the numbers of one model and the pictures of another.
 """
@@ -20,13 +21,15 @@ from torch import nn
 
 from sr_core import files
 from sr_core.data import images as image_files
-from sr_core.evaluate import gallery
+from sr_core.evaluate import gallery, tradeoff
 from sr_core.evaluate.benchmark import BASELINE, EvalImages, EvalReport, Evaluated, evaluate
 from sr_core.evaluate.metrics import Protocol
+from sr_core.evaluate.perceptual import Judge
 from sr_core.progress import QUIET, Progress
 from sr_core.upscale import AnyPrecision
 
 REPORT, METRICS, COMPARISON = "report.json", "metrics.json", "comparison.png"
+TRADEOFF = "perception_distortion.png"
 MOST_STACKED = 4  # images in comparison.png
 
 
@@ -40,6 +43,7 @@ def evaluate_to(
     weights: Mapping[str, str] | None = None,
     precision: AnyPrecision = "float32",
     device: torch.device | None = None,
+    judge: Judge | None = None,
     progress: Progress = QUIET,
 ) -> EvalReport:
     """`evaluate`, with the report and a picture of every image written to `directory`.
@@ -52,9 +56,11 @@ def evaluate_to(
     """
     subtitle = f"x{images.scale}, {test_set}, {protocol.describe(images.scale)}"
     pictures: dict[str, NDArray[np.uint8]] = {}
+    # of a judged network not those between: they would make the picture too wide to see
+    shown = [BASELINE, *([judge.parent] if judge.parent else []), judge.judged] if judge and judge.judged else None
 
     def observe(evaluated: Evaluated) -> None:
-        pictures[evaluated.image] = gallery.picture(evaluated, subtitle=subtitle)
+        pictures[evaluated.image] = gallery.picture(evaluated, subtitle=subtitle, shown=shown)
 
     report = evaluate(
         networks,
@@ -63,6 +69,7 @@ def evaluate_to(
         test_set=test_set,
         precision=precision,
         device=device,
+        judge=judge,
         progress=progress,
         observe=observe,
     )
@@ -81,16 +88,20 @@ def write_report(directory: Path, report: EvalReport, pictures: Mapping[str, NDA
         files.write_atomic(partial / METRICS, files.to_json(flat_metrics(report)))
         for image, picture in pictures.items():
             image_files.write_png(partial / f"{image}.png", picture)
+        if report.perceptual and report.perceptual.judged:
+            image_files.write_png(partial / TRADEOFF, tradeoff.picture(report))
         if pictures:
             image_files.write_png(partial / COMPARISON, gallery.stack([*pictures.values()][:MOST_STACKED]))
 
 
 def flat_metrics(report: EvalReport) -> dict[str, float]:
-    """The means of the report's last network and of bicubic; what is not finite is left out.
+    """The means of the network that the report is about and of bicubic; what is not finite is left out.
 
-    Times are left out too: they would make two evaluations of one model differ.
+    It is about the judged network, or the last. Where NIQE was measured it stands here too, with the parent's and the
+    control's, and whether it discriminates. Times are left out: they would make two evaluations of one model differ.
     """
-    model = report.models[-1]
+    about = report.perceptual
+    model = about.judged if about and about.judged else report.models[-1]
     own, baseline = report.mean(model), report.mean(BASELINE)
     values = {
         "mean_psnr": own.psnr,
@@ -98,5 +109,12 @@ def flat_metrics(report: EvalReport) -> dict[str, float]:
         "bicubic_psnr": baseline.psnr,
         "bicubic_ssim": baseline.ssim,
         "gain_db": report.gain_db(model),
+        "mean_niqe": own.niqe,
+        "bicubic_niqe": baseline.niqe,
+        "discriminates": report.discriminates,
     }
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+    for name in (about.parent, about.control) if about else ():
+        if name is not None:
+            mean = report.mean(name)
+            values |= {f"{name}_psnr": mean.psnr, f"{name}_ssim": mean.ssim, f"{name}_niqe": mean.niqe}
+    return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}

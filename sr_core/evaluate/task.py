@@ -1,17 +1,22 @@
 """The evaluation of a task: its published model, on its validation images, into data/reports/<task>/."""
 
+import json
 from pathlib import Path
+
+from torch import nn
 
 from sr_core.data import index
 from sr_core.data.patches import open_dataset
 from sr_core.data.sources import dataset_name
-from sr_core.errors import CheckpointError
+from sr_core.errors import CheckpointError, ConfigError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.metrics import PROTOCOLS
+from sr_core.evaluate.perceptual import ALPHAS, PARENT, Judge, are_alike, between, pristine_of
 from sr_core.evaluate.report import evaluate_to
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
-from sr_core.train import run, weights
+from sr_core.train import run, start, weights
+from sr_core.train.weights import LoadedModel
 from sr_core.upscale import fastest_device
 
 
@@ -26,10 +31,14 @@ def report_directory(params: Params, model_dir: Path | None = None) -> Path:
 def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Progress = QUIET) -> EvalReport:
     """Measures the model in `model_dir` (default: the published one), pictures it and writes the report.
 
+    One that was trained against a discriminator is measured beside the network that it began with, those between the
+    two and a control, all of them by NIQE too (see `sr_core.evaluate.perceptual`).
+
     Raises:
         CheckpointError: there is no whole model, or it has another scale than the images.
         ShardError: the validation images are absent or damaged.
         ImageError: an image is too small for the protocol.
+        SourceError: NIQE's pristine model is to be fitted, and there are no photographs.
         BusyError: another process evaluates the same task.
     """
     directory = model_dir or run.model_directory(params)
@@ -42,13 +51,66 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
     folders = index.shard_directories(params.data).items()
     valid = {folder: index.load_index(folder) for name, folder in folders if name.startswith("valid/")}
     index.verify(valid, progress=progress)
+    parent = _parent(params, loaded, progress) if params.is_adversarial else None
     return evaluate_to(
         report_directory(params, directory),
-        {loaded.card.model: loaded.network},
+        _networks(loaded, parent),
         images,
         protocol=PROTOCOLS[params.evaluate.protocol],
-        weights={loaded.card.model: loaded.card.weights_sha256},
+        weights={
+            **({PARENT: parent.card.weights_sha256} if parent else {}),
+            loaded.card.model: loaded.card.weights_sha256,
+        },
         test_set=f"{dataset_name(params.data)} validation",
+        judge=_judge(params, loaded, parent, progress),
         device=fastest_device(),
         progress=progress,
     )
+
+
+def _networks(loaded: LoadedModel, parent: LoadedModel | None) -> dict[str, nn.Module]:
+    """The networks to measure: the parent, those between, and the one that it is about, last."""
+    own = {loaded.card.model: loaded.network}
+    if parent is None:
+        return own
+    if not are_alike(parent.network, loaded.network):
+        return {PARENT: parent.network, **own}
+    mixed = {f"alpha {alpha:g}": between(parent.network, loaded.network, alpha) for alpha in ALPHAS}
+    return {PARENT: parent.network, **mixed, **own}
+
+
+def _judge(params: Params, loaded: LoadedModel, parent: LoadedModel | None, progress: Progress) -> Judge | None:
+    if not params.is_adversarial and params.evaluate.niqe_model is None:
+        return None
+    pristine = pristine_of(params, progress=progress)
+    if not params.is_adversarial:
+        return Judge(pristine=pristine)
+    return Judge(pristine=pristine, judged=loaded.card.model, parent=PARENT if parent else None)
+
+
+def _parent(params: Params, loaded: LoadedModel, progress: Progress) -> LoadedModel | None:
+    """The network that this one began with; None, with a word why, where it is not to be had."""
+    try:
+        begun = start.find(params)
+        if begun is None:
+            progress.say("train.start is null: the report has no parent, no interpolations and no control")
+            return None
+        was = _began_with(params, loaded.card.run)
+        if was not in {None, begun.sha256}:
+            raise CheckpointError(f"{begun.path} was trained again since {loaded.card.model} began with it")
+        parent = weights.load_model(begun.path)
+        if parent.card.scale != params.data.scale:
+            raise CheckpointError(f"{begun.path} is for x{parent.card.scale}")
+    except (CheckpointError, ConfigError) as error:
+        progress.say(f"the report has no parent, no interpolations and no control: {error}")
+        return None
+    return parent
+
+
+def _began_with(params: Params, name: str) -> str | None:
+    """The sha256 of the weights that the run called `name` began with, if it lies here."""
+    try:
+        stored = json.loads((Path(params.data.root) / "runs" / name / run.PARAMS).read_text(encoding="utf-8"))
+        return str(stored["start"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

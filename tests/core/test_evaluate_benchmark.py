@@ -13,8 +13,9 @@ from torch import nn
 
 from sr_core.data.resize import bicubic_down
 from sr_core.errors import ConfigError, ImageError, SrError
-from sr_core.evaluate.benchmark import EvalReport, ImageScore, evaluate, from_dict, read_report, table
+from sr_core.evaluate.benchmark import EvalReport, ImageScore, evaluate, from_dict, read_report
 from sr_core.evaluate.metrics import PROTOCOLS, psnr, ssim
+from sr_core.evaluate.tables import table
 from sr_core.files import to_json
 from sr_core.models import build
 from sr_core.upscale import upscale
