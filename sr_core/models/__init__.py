@@ -18,6 +18,11 @@ from sr_core.errors import ConfigError, listed
 from sr_core.models.edsr import PRESETS as EDSR_PRESETS
 from sr_core.models.edsr import Edsr, EdsrConfig
 from sr_core.models.interpolation import Bicubic, Bilinear, InterpolationConfig, Lanczos, Nearest
+from sr_core.models.rrdb import PRESETS as RRDB_PRESETS
+from sr_core.models.rrdb import Rrdb, RrdbConfig
+from sr_core.models.srresnet import PRESETS as SRRESNET_PRESETS
+from sr_core.models.srresnet import SCALES as SRRESNET_SCALES
+from sr_core.models.srresnet import Srresnet, SrresnetConfig
 from sr_core.models.wdsr import A_PRESETS as WDSR_A_PRESETS
 from sr_core.models.wdsr import B_PRESETS as WDSR_B_PRESETS
 from sr_core.models.wdsr import WdsrA, WdsrAConfig, WdsrB, WdsrBConfig
@@ -44,6 +49,9 @@ def _interpolation(kind: Callable[[int], nn.Module]) -> ModelEntry:
     )
 
 
+_SRRESNET = ModelEntry(config=SrresnetConfig, build=Srresnet, presets=SRRESNET_PRESETS, scales=SRRESNET_SCALES)
+_RRDB = ModelEntry(config=RrdbConfig, build=Rrdb, presets=RRDB_PRESETS)
+
 MODELS: dict[str, ModelEntry] = {
     "nearest": _interpolation(Nearest),
     "bilinear": _interpolation(Bilinear),
@@ -52,6 +60,10 @@ MODELS: dict[str, ModelEntry] = {
     "edsr": ModelEntry(config=EdsrConfig, build=Edsr, presets=EDSR_PRESETS),
     "wdsr_a": ModelEntry(config=WdsrAConfig, build=WdsrA, presets=WDSR_A_PRESETS),
     "wdsr_b": ModelEntry(config=WdsrBConfig, build=WdsrB, presets=WDSR_B_PRESETS),
+    "srresnet": _SRRESNET,
+    "rrdb": _RRDB,
+    "srgan": _SRRESNET,  # the generator of the paper of that name
+    "esrgan": _RRDB,
 }
 
 

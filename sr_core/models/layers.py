@@ -48,7 +48,7 @@ class _Float32Conv(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.padding = padding
-        return nn.functional.conv2d(x.float(), weight, bias, padding=padding)
+        return nn.functional.conv2d(x.to(weight.dtype), weight, bias, padding=padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -58,7 +58,7 @@ class _Float32Conv(torch.autograd.Function):
         to_x, to_weight, _ = torch.ops.aten.convolution_backward(
             gradient.to(x.dtype), x, weight.to(x.dtype), None, once, sides, once, False, [0, 0], 1, wanted
         )
-        return to_x, None if to_weight is None else to_weight.float(), gradient.sum((0, 2, 3)), None
+        return to_x, None if to_weight is None else to_weight.to(weight.dtype), gradient.sum((0, 2, 3)), None
 
 
 class NormalisedConv2d(nn.Module):

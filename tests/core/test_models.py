@@ -15,7 +15,7 @@ COUNTS = {  # of the authors' networks, the mean shift as a buffer
     ("bicubic", "small"): {2: 0, 3: 0, 4: 0, 8: 0},
 }
 CASES = [(name, preset, scale, count) for (name, preset), row in COUNTS.items() for scale, count in row.items()]
-SMALL = [(name, scale) for name in MODELS for scale in (2, 3, 4, 8)]
+SMALL = [(name, scale) for name, entry in MODELS.items() for scale in entry.scales]
 
 
 def small(name, scale):
@@ -42,7 +42,7 @@ def test_the_output_is_float32_and_s_times_larger(name, scale):
 
 @pytest.mark.parametrize(("name", "scale"), SMALL)
 def test_the_receptive_field_is_never_larger_than_declared(name, scale):
-    network = small(name, scale)
+    network = small(name, scale).eval()
     reach = network.receptive_field
     side = 2 * reach + 9
     x = (torch.rand(1, 3, side, side) * 255).requires_grad_()

@@ -1,0 +1,78 @@
+"""Layers of SRResNet that torch computes slowly on a CPU, with the same parameters, results and gradients.
+
+Shapes: B batch, F features, C colours, H W size before the last upsampling stage, S that stage's factor, K kernel size.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sr_core.models.layers import Float32Conv2d, float32_conv2d, shuffle
+
+
+class PReLU(nn.PReLU):
+    """One slope for all channels, learned (He et al. 2015, arXiv 1502.01852).
+
+    torch's backward pass writes the slope's gradient for every element and then sums it up, element by element in
+    bf16. On a CPU this one is made of vectorised operations.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(num_parameters=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x where it is positive, slope * x elsewhere; any shape."""
+        # elsewhere reading the slope would wait for the device, or break the compiler's graph
+        if input.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(input)
+        out: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _PReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope, ctx.dtype = weight.item(), weight.dtype
+        return functional.leaky_relu(x, ctx.slope)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        to_x = torch.ops.aten.leaky_relu_backward(gradients[0], x, ctx.slope, False)
+        negative = x.clamp(max=0)
+        return to_x, negative.mul_(gradients[0]).sum(dtype=ctx.dtype).view(1)
+
+
+class UnshuffledConv2d(Float32Conv2d):
+    """An output head that reads its input before the pixel shuffle: the same parameters, sums in another order.
+
+    Few output channels leave most of a matrix unit idle, and the shuffle moves every feature of every HR pixel. A KxK
+    convolution of shuffled features is a smaller one with S*S times the channels of the features before: each output
+    phase (i, j) of an S x S block sees the block's neighbours at fixed places.
+    """
+
+    def forward(self, input: Tensor, scale: int = 1) -> Tensor:
+        """(B, S*S*F, H, W), channels in the order S, S, F -> (B, C, S*H, S*W) float32."""
+        if scale == 1:
+            return super().forward(input)
+        weight = _of_blocks(self.weight, scale)
+        assert self.bias is not None
+        return shuffle(float32_conv2d(input, weight, self.bias.repeat(scale * scale)), scale)
+
+
+def _of_blocks(weight: Tensor, scale: int) -> Tensor:
+    """(C, F, K, K) for pixels -> (S*S*C, S*S*F, K', K') for S x S blocks of them."""
+    num_out, num_in, kernel, _ = weight.shape
+    margin = kernel // 2
+    reach = -(-margin // scale)  # blocks
+    blocks = 2 * reach + 1
+    before = [phase - margin + scale * reach for phase in range(scale)]
+    sides = [(one, scale * blocks - kernel - one) for one in before]
+    phases = torch.stack([functional.pad(weight, (*across, *down)) for down in sides for across in sides])
+    # (S*S, C, F, K'*S, K'*S) -> (S*S, C, S, S, F, K', K')
+    split = phases.view(scale * scale, num_out, num_in, blocks, scale, blocks, scale).permute(0, 1, 4, 6, 2, 3, 5)
+    merged = split.reshape(scale * scale * num_out, scale * scale * num_in, blocks, blocks)
+    return merged.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,165 @@
+"""RRDBNet, and the generator of ESRGAN: Enhanced Super-Resolution GAN (Wang et al. 2018, arXiv 1809.00219).
+
+Residual-in-residual dense blocks without normalisation, one long skip, nearest-neighbour upsampling each followed by
+a convolution (figures 3 and 4 of the paper; the authors' code). It works on RGB in [0, 1], converted here.
+
+Shapes: B batch, F features, G growth, H W LR size, S scale.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sr_core.models.interpolation import Bicubic
+from sr_core.models.layers import Float32Conv2d, GlobalSkip, conv3x3
+
+SLOPE = 0.2  # of every LeakyReLU
+NUM_GROWING = 4  # convolutions of a dense block whose features are added to its own input; the fifth ends it
+INIT_SCALE = 0.1  # section 3.1: residual blocks begin close to nothing
+FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RrdbConfig:
+    """The paper's network: 23 blocks of 64 features and growth 32."""
+
+    scale: int
+    num_blocks: int = 23
+    num_features: int = 64
+    num_growth: int = 32
+    res_scale: float = 0.2  # beta of the paper
+    global_skip: GlobalSkip = "none"  # bicubic, ours: the network learns what bicubic interpolation lacks
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {"num_blocks": 2, "num_features": 32, "num_growth": 16, "global_skip": "bicubic"},  # ours
+    "paper": {},
+    "lite": {"num_blocks": 6},  # the smaller network that Real-ESRGAN publishes for anime
+}
+
+
+class DenseBlock(nn.Module):
+    """x + beta * conv5([x, y1..y4]), y_k = LeakyReLU(conv_k([x, y1..y_(k-1)])).
+
+    All features lie in one tensor; each convolution reads its beginning and writes behind it. What is kept for the
+    backward pass is that tensor, F + 4G channels, where concatenating keeps 4F + 10G, and the four results again.
+    """
+
+    def __init__(self, num_features: int, num_growth: int, res_scale: float) -> None:
+        super().__init__()
+        sizes = [num_features + index * num_growth for index in range(NUM_GROWING + 1)]
+        self.conv1, self.conv2, self.conv3, self.conv4 = (conv3x3(size, num_growth) for size in sizes[:-1])
+        self.conv5 = conv3x3(sizes[-1], num_features)
+        self.res_scale = res_scale
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
+            assert conv.bias is not None
+            nn.init.kaiming_normal_(conv.weight)
+            nn.init.zeros_(conv.bias)
+            with torch.no_grad():
+                conv.weight.mul_(INIT_SCALE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, H, W) -> (B, F, H, W)."""
+        convs = (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5)
+        parameters = [parameter for conv in convs for parameter in (conv.weight, conv.bias)]
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        with torch.autocast(kind, enabled=False):
+            out: Tensor = _Dense.apply(x.to(dtype), *parameters)  # type: ignore[no-untyped-call]
+        return torch.add(x, out, alpha=self.res_scale)
+
+
+class _Dense(torch.autograd.Function):
+    """conv5 of the features, the features growing in one tensor; x's type is that of all computation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[::2], parameters[1::2]
+        num_in, growth = x.shape[1], weights[0].shape[0]
+        size = (x.shape[0], num_in + NUM_GROWING * growth, *x.shape[2:])
+        features = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        features[:, :num_in] = x
+        end = num_in
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            new = functional.conv2d(_beginning(features, end), weight.to(x.dtype), bias.to(x.dtype), padding=1)
+            features[:, end : end + growth] = functional.leaky_relu_(new, SLOPE)
+            end += growth
+        ctx.save_for_backward(features, *weights)
+        return functional.conv2d(features, weights[-1].to(x.dtype), biases[-1].to(x.dtype), padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        features, *weights = ctx.saved_tensors
+        to_features, *to_last = _backward(gradients[0], features, weights[-1])
+        end, found = features.shape[1], [to_last]
+        for weight in reversed(weights[:-1]):
+            begin = end - weight.shape[0]
+            to_new, new = to_features[:, begin:end], features[:, begin:end]
+            to_new = torch.ops.aten.leaky_relu_backward(to_new, new, SLOPE, True)
+            to_beginning, *to_parameters = _backward(to_new, _beginning(features, begin), weight)
+            to_features[:, :begin] += to_beginning
+            found.append(to_parameters)
+            end = begin
+        return to_features[:, :end], *(gradient for pair in reversed(found) for gradient in pair)
+
+
+def _beginning(features: Tensor, end: int) -> Tensor:
+    return features[:, :end].contiguous(memory_format=torch.channels_last)
+
+
+def _backward(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a 3x3 convolution with respect to its input, weight and bias, the latter two in float32."""
+    once, wanted = [1, 1], [True, True, False]
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    to_x, to_weight, _ = torch.ops.aten.convolution_backward(
+        gradient, x, weight.to(x.dtype), None, once, once, once, False, [0, 0], 1, wanted
+    )
+    return to_x, to_weight.to(weight.dtype), gradient.sum((0, 2, 3), dtype=weight.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """Three dense blocks, x + beta * what they make of it: the residual in residual."""
+
+    def __init__(self, num_features: int, num_growth: int, res_scale: float) -> None:
+        super().__init__()
+        self.rdb1, self.rdb2, self.rdb3 = (DenseBlock(num_features, num_growth, res_scale) for _ in range(3))
+        self.res_scale = res_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, H, W) -> (B, F, H, W)."""
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=self.res_scale)
+
+
+class Rrdb(nn.Module):
+    """(B, 3, H, W) in 0..255 -> (B, 3, S*H, S*W) float32 in about 0..255."""
+
+    scale_dependent = ("upsampler", "before_tail", "tail")
+
+    def __init__(self, config: RrdbConfig) -> None:
+        super().__init__()
+        features = config.num_features
+        self.scale = config.scale
+        self.factors = FACTORS[config.scale]
+        # head, 15 convolutions per block, after the body; the convolutions on enlarged features: two LR pixels at x2,
+        # x4 and x8 (3 HR pixels end in the second, one more and halved is again the second), one at x3
+        self.receptive_field = 1 + 15 * config.num_blocks + 1 + (1 if config.scale == 3 else 2)
+        self.head = conv3x3(3, features)
+        blocks = (ResidualBlock(features, config.num_growth, config.res_scale) for _ in range(config.num_blocks))
+        self.body = nn.Sequential(*blocks)
+        self.after_body = conv3x3(features, features)
+        self.upsampler = nn.ModuleList(conv3x3(features, features) for _ in self.factors)
+        self.before_tail = conv3x3(features, features)
+        self.tail = Float32Conv2d(features, 3, kernel_size=3)
+        self.global_skip = Bicubic(config.scale) if config.global_skip == "bicubic" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 3, S*H, S*W)."""
+        shallow = self.head(x / 255.0)
+        out = self.after_body(self.body(shallow)) + shallow
+        for factor, conv in zip(self.factors, self.upsampler, strict=True):
+            out = functional.leaky_relu_(conv(functional.interpolate(out, scale_factor=factor)), SLOPE)
+        rgb: Tensor = self.tail(functional.leaky_relu_(self.before_tail(out), SLOPE)) * 255.0
+        return rgb if self.global_skip is None else rgb + self.global_skip(x)
