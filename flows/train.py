@@ -2,27 +2,34 @@
 
     python -m flows.train edsr [--params params.yaml] [--set key=value …] [--only prepare|train|evaluate|register]
     prefect deployment run train-edsr
+    prefect deployment run train-wdsr --param variant=b
 
 A task is one call of the room that does the work. What a step needs of another it finds in data/, so `--only`
 runs one step by itself: that is what the stages in dvc.yaml do.
+
+A model that begins with another one of the table (`train.start: srresnet`) has two stages. Where that other model is
+not published yet, the flow prepares and trains it first, by its own recipe; one that is published is taken as it is,
+whatever it was trained by, since replacing it could destroy better work. Of `--set` a first stage is given what holds
+for both: all but train, adversarial and model.name. `--set recipes.srresnet.train.steps=100` is for it alone.
 """
 
+import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flows import prepare, registry, running, track, versions
 from flows.champion import RegisteredVersion
 from flows.launch import launch
 from flows.running import create_table_artifact, flow, task
 from sr_core import config
-from sr_core.errors import SrError
+from sr_core.errors import ConfigError, SrError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.task import evaluate_task, report_directory
 from sr_core.models import check_trainable
 from sr_core.params import Params
-from sr_core.train import checkpoint, run
+from sr_core.train import checkpoint, run, start, weights
 
 HOUR_S = 3600.0
 
@@ -78,16 +85,63 @@ STEPS: Mapping[versions.Step, Any] = {
 }
 
 
-def _run(model: str, params: str, overrides: Sequence[str], steps: Sequence[versions.Step]) -> Params:
-    """The work of a flow: `steps`, and the record of them."""
+def _run(
+    model: str, params: str, overrides: Sequence[str], steps: Sequence[versions.Step], *, above: tuple[str, ...] = ()
+) -> Params:
+    """The work of a flow: `steps`, and the record of them; `above` are the tasks that begin with this model."""
     running.errors_in_one_sentence()
     loaded = config.load(params, [f"model.name={model}", *overrides])
     check_trainable(loaded)
     versions.check_stage(loaded)
+    if {"prepare", "train"} <= set(steps):
+        _train_parent(loaded, params, overrides, above=(*above, loaded.task))
+    begins = registry.with_start(loaded) if {"train", "evaluate"} & set(steps) else loaded
     for step in steps:
-        STEPS[step](loaded)
+        STEPS[step](begins)
     running.output()(versions.record(params, loaded, steps))
     return loaded
+
+
+def _train_parent(child: Params, params: str, overrides: Sequence[str], *, above: tuple[str, ...]) -> None:
+    """The first stage: publishes the model that `child` begins with, if it is one of the table and not there."""
+    name = start.parent_of(child)
+    if name is None:
+        return
+    shared = [override for override in overrides if not override.lstrip().startswith(_OF_ONE_STAGE)]
+    parent = config.load(params, [f"model.name={name}", *shared])
+    place, expected = run.model_directory(parent), start.path_of(child)
+    if place != expected:
+        raise ConfigError(
+            f"train.start: {name} means the model in {expected}, but by its own parameters it is published in "
+            f"{place}; give it a recipe with adversarial.loss: none"
+        )
+    if parent.task in above:
+        raise ConfigError(
+            f"train.start: {' begins with '.join((*above, parent.task))}; expected one that begins with null"
+        )
+    if not place.exists():
+        running.output()(f"{child.task} begins with {place}, which is not there: it is trained first")
+        _run(name, params, shared, ["prepare", "train"], above=above)
+    elif weights.read_card(place).params_digest != parent.digest():
+        running.output()(
+            f"{child.task} begins with {place} as it is, although {name} has other parameters here; "
+            f"to train it anew: python -m flows.train {name}"
+        )
+
+
+# overrides that hold for the stage they are given to, and not for the one before it
+_OF_ONE_STAGE = ("train.", "train=", "adversarial.", "adversarial=", "model.name=")
+
+
+@flow(name="train-srcnn")
+def train_srcnn(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Params:
+    """From photographs to a registered SRCNN (arXiv:1501.00092).
+
+    Args:
+        params: The parameters' file, from the working directory.
+        overrides: Changes to it, such as train.steps=1000.
+    """
+    return _run("srcnn", params, overrides, versions.STEPS)
 
 
 @flow(name="train-edsr")
@@ -101,7 +155,74 @@ def train_edsr(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> 
     return _run("edsr", params, overrides, versions.STEPS)
 
 
-FLOWS = {"edsr": train_edsr}
+@flow(name="train-wdsr")
+def train_wdsr(
+    variant: Literal["a", "b"] = "a", params: str = "params.yaml", overrides: tuple[str, ...] = ()
+) -> Params:
+    """From photographs to a registered WDSR (arXiv:1808.08718).
+
+    Args:
+        variant: a widens the features before each ReLU, b more so with less work.
+        params: The parameters' file, from the working directory.
+        overrides: Changes to it, such as train.steps=1000.
+    """
+    return _run(f"wdsr_{variant}", params, overrides, versions.STEPS)
+
+
+@flow(name="train-srresnet")
+def train_srresnet(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Params:
+    """From photographs to a registered SRResNet (arXiv:1609.04802).
+
+    Args:
+        params: The parameters' file, from the working directory.
+        overrides: Changes to it, such as train.steps=1000.
+    """
+    return _run("srresnet", params, overrides, versions.STEPS)
+
+
+@flow(name="train-rrdb")
+def train_rrdb(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Params:
+    """From photographs to a registered RRDBNet (arXiv:1809.00219), ESRGAN's generator trained without a discriminator.
+
+    Args:
+        params: The parameters' file, from the working directory.
+        overrides: Changes to it, such as train.steps=1000.
+    """
+    return _run("rrdb", params, overrides, versions.STEPS)
+
+
+@flow(name="train-srgan")
+def train_srgan(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Params:
+    """From photographs to a registered SRGAN (arXiv:1609.04802); SRResNet is trained first where it is not published.
+
+    Args:
+        params: The parameters' file, from the working directory.
+        overrides: Changes to it, such as train.steps=1000.
+    """
+    return _run("srgan", params, overrides, versions.STEPS)
+
+
+@flow(name="train-esrgan")
+def train_esrgan(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Params:
+    """From photographs to a registered ESRGAN (arXiv:1809.00219); RRDBNet is trained first where it is not published.
+
+    Args:
+        params: The parameters' file, from the working directory.
+        overrides: Changes to it, such as train.steps=1000.
+    """
+    return _run("esrgan", params, overrides, versions.STEPS)
+
+
+FLOWS: Mapping[str, Callable[[str, tuple[str, ...]], Params]] = {
+    "srcnn": train_srcnn,
+    "edsr": train_edsr,
+    "wdsr_a": functools.partial(train_wdsr, "a"),
+    "wdsr_b": functools.partial(train_wdsr, "b"),
+    "srresnet": train_srresnet,
+    "rrdb": train_rrdb,
+    "srgan": train_srgan,
+    "esrgan": train_esrgan,
+}
 
 
 @flow(name="train-step", flow_run_name="{step}-{model}")

@@ -27,6 +27,7 @@ from sr_core import config
 from sr_core.data import index
 from sr_core.errors import ConfigError
 from sr_core.params import Params
+from sr_core.train import start
 
 Step = Literal["prepare", "train", "evaluate", "register"]
 _OWN = "photographs of your own (data.source: folder) are outside of dvc.yaml"
@@ -41,30 +42,62 @@ _NO_DIFFERENCE = {"launch", "matrix"} | {
 
 def stages_of(params: Params, steps: Sequence[Step]) -> list[str]:
     """The names in dvc.yaml of the stages that do `steps` for `params`, in order."""
-    item = f"{params.model.name}-{params.data.degradation}"
     prepared = dict.fromkeys([*params.data.tracks, params.data.degradation])
+    entry = _fine_tune(params)
+    if entry is None:
+        item, own = f"{params.model.name}-{params.data.degradation}", ("train", "evaluate", "register")
+    else:  # DVC names what is no text by its place in the list
+        number = params.matrix.adversarial.index(entry) if entry in params.matrix.adversarial else "?"
+        item, own = f"gan{number}-{params.data.degradation}", ("finetune", "evaluate-gan", "register-gan")
     names: dict[Step, list[str]] = {
         "prepare": ["photographs", *(f"prepare@{name}" for name in prepared)],
-        "train": [f"train@{item}"],
-        "evaluate": [f"evaluate@{item}"],
-        "register": [f"register@{item}"],
+        "train": [f"{own[0]}@{item}"],
+        "evaluate": [f"{own[1]}@{item}"],
+        "register": [f"{own[2]}@{item}"],
     }
     return [name for step in STEPS if step in steps for name in names[step]]
+
+
+def _fine_tune(params: Params) -> dict[str, str | None] | None:
+    """The entry that matrix.adversarial must have for `params`; None where their model is one of matrix.models."""
+    parent = start.parent_of(params)
+    if parent is None and not params.is_adversarial:
+        return None
+    return {"model": params.model.name, "start": parent}
+
+
+def _without_stage(params: Params, own: Params) -> str | None:
+    """Why dvc.yaml has no stage for `params`, with the matrix of `own`; None if it has."""
+    entry = _fine_tune(params)
+    wanted: list[tuple[str, Any]] = [("degradations", params.data.degradation)]
+    wanted.insert(0, ("models", params.model.name) if entry is None else ("adversarial", entry))
+    for name, value in wanted:
+        if value not in getattr(own.matrix, name):
+            shown = yaml.safe_dump(value, default_flow_style=True, sort_keys=False).partition("\n")[0]
+            return f"matrix.{name} in params.yaml does not name {shown}"
+    return None
 
 
 def check_stage(params: Params) -> None:
     """To be called before any work.
 
     Raises:
-        ConfigError: inside a DVC stage with data.source: folder, whose outputs DVC would look for in vain, or with
-            a mixture of tracks that have no stage.
+        ConfigError: inside a DVC stage with data.source: folder, whose outputs DVC would look for in vain, with a
+            mixture of tracks that have no stage, or with a model whose stage this is not, since it begins with another.
     """
-    if "DVC_STAGE" not in os.environ:
+    stage = os.environ.get("DVC_STAGE")
+    if stage is None:
         return
     if params.data.source == "folder":
         raise ConfigError(f"data.source: is folder, and {_OWN}; start the flow itself: python -m flows.train edsr")
     if lacking := _lacking(params, params):
         raise ConfigError(f"{_FOR_MIXED.format(lacking)}; add it in params.yaml")
+    if stage.partition("@")[0] not in {"photographs", "prepare"} and stage not in stages_of(params, STEPS):
+        begins = params.train.start or "weights of its own"
+        raise ConfigError(
+            f"train.start: {params.model.name} begins with {begins}, so {stage} is not its stage; name it in "
+            "matrix.adversarial with that start if it is a network's name, in matrix.models if it is null or a path"
+        )
 
 
 def _lacking(params: Params, own: Params) -> str:
@@ -86,7 +119,8 @@ def record(params_path: Path | str, params: Params, steps: Sequence[Step] = STEP
     obstacle = _obstacle(params, project)
     if obstacle is not None:
         return f"not recorded in DVC: {obstacle}"
-    stages = stages_of(params, steps)
+    own = config.load(project / "params.yaml")
+    stages = stages_of(dataclasses.replace(params, matrix=own.matrix), steps)
     dropped = _drop_damaged(project)
     command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", *stages]
     code, output = _run(command, project, timeout_s=COMMIT_TIMEOUT_S)
@@ -106,12 +140,11 @@ def _obstacle(params: Params, project: Path) -> str | None:
     if params.data.source == "folder":
         return _OWN
     try:
-        own = config.load(project / "params.yaml")
+        own = config.load(project / "params.yaml", [f"model.name={params.model.name}"])  # with its recipe
     except ConfigError as error:
         return str(error)
-    for name, value in (("models", params.model.name), ("degradations", params.data.degradation)):
-        if value not in getattr(own.matrix, name):
-            return f"matrix.{name} in params.yaml does not name {value}"
+    if reason := _without_stage(params, own):
+        return reason
     if lacking := _lacking(params, own):
         return _FOR_MIXED.format(lacking)
     key = _first_difference(own, params)
@@ -121,8 +154,7 @@ def _obstacle(params: Params, project: Path) -> str | None:
 def _first_difference(own: Params, params: Params) -> str | None:
     """The first key by which `params` would give other results than params.yaml's, as dvc.yaml runs them."""
     found, expected = _flat(config.to_dict(params)), _flat(config.to_dict(own))
-    # dvc.yaml's commands set these two from the matrix
-    expected |= {("model", "name"): params.model.name, ("data", "degradation"): params.data.degradation}
+    expected |= {("data", "degradation"): params.data.degradation}  # dvc.yaml's commands set it from the matrix
     for key in sorted(found.keys() | expected.keys()):
         same = any(".".join(key[:length]) in _NO_DIFFERENCE for length in range(1, len(key) + 1))
         if not same and found.get(key) != expected.get(key):

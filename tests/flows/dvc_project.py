@@ -69,7 +69,9 @@ def put(path, text):
 
 if step == "train":
     put(run_dir / "metrics.jsonl", "lines")
-    weights = json.dumps([task, params["train"]], sort_keys=True)
+    start = next((entry["start"] for entry in params["matrix"]["adversarial"] if entry["model"] == model), None)
+    parent = start and (root / "models" / task.replace(model, start) / "weights.safetensors").read_text()
+    weights = json.dumps([task, params["train"], params["recipes"].get(model), parent], sort_keys=True)
     put(models / "weights.safetensors", weights)
     put(models / "card.json", "{}")
     put(models / "training.json", json.dumps([{"step": i, "loss": 1 / (i + 1)} for i in range(5)]))

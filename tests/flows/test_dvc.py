@@ -6,6 +6,7 @@ import pytest
 from dvc_project import ROOT, DvcProject
 
 TASK = "edsr-x4-bicubic"
+NAMES = ("srresnet", "edsr", "srgan")
 WHOLE = ["prepare bicubic", "prepare bicubic", f"train {TASK}", f"evaluate {TASK}", f"register {TASK}"]
 
 
@@ -90,6 +91,22 @@ def test_another_degradation_is_prepared_and_trained_beside_the_first(project):
     other = "edsr-x4-unknown"
     assert project.repro() == ["prepare unknown", f"train {other}", f"evaluate {other}", f"register {other}"]
     assert project.repro() == []
+
+
+def test_a_fine_tune_follows_the_model_that_it_begins_with(project):
+    project.set("matrix.models", ["srresnet", "edsr"])
+    project.set("matrix.adversarial", [{"model": "srgan", "start": "srresnet"}])
+    ran = project.repro()
+    steps = {name: [f"{step} {name}-x4-bicubic" for step in ("train", "evaluate", "register")] for name in NAMES}
+    assert set(ran) == {"prepare bicubic", *(step for own in steps.values() for step in own)}
+    assert ran.index(steps["srresnet"][0]) < ran.index(steps["srgan"][0])
+    project.set("recipes.srresnet.train.steps", 7)
+    ran = project.repro()
+    assert sorted(ran) == sorted([*steps["srresnet"], *steps["srgan"]])
+    assert ran.index(steps["srresnet"][0]) < ran.index(steps["srgan"][0])
+    project.set("recipes.srgan.train.steps", 7)
+    assert project.repro() == steps["srgan"]
+    assert project.is_clean()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from sr_core.errors import ConfigError, ShardError
 from sr_core.files import FileRecord
 
 TASK = "edsr-x4-bicubic"
+STEPS_BUT_PREPARE = ("train", "evaluate", "register")
 STAGES = ["photographs", "prepare@bicubic", "train@edsr-bicubic", "evaluate@edsr-bicubic", "register@edsr-bicubic"]
 
 
@@ -86,6 +87,45 @@ def test_other_params_are_not_recorded(idle, override, reason):
     said = record(idle.folder / "params.yaml", params)
     assert said.startswith("not recorded in DVC: ")
     assert reason in said
+
+
+FINE_TUNE = "{model: srgan, start: srresnet}"
+
+
+def test_a_networks_recipe_is_no_difference(idle):
+    path = idle.folder / "params.yaml"
+    own = "matrix.models=[edsr, wdsr_a, srresnet]"
+    idle.set("matrix.models", ["edsr", "wdsr_a", "srresnet"])
+    for name in ("edsr", "wdsr_a", "srresnet"):
+        params = config.load(path, [f"model.name={name}", own])
+        assert versions._obstacle(params, idle.folder) is None
+    params = config.load(path, ["model.name=wdsr_a", "recipes.wdsr_a.train.lr=7"])
+    assert record(path, params) == "not recorded in DVC: train.lr differs from params.yaml"
+
+
+def test_a_fine_tune_has_stages_where_the_matrix_says_what_it_begins_with(idle, monkeypatch):
+    path = idle.folder / "params.yaml"
+    load = ["model.name=srgan", "recipes.srgan.train.start=srresnet"]
+    said = record(path, config.load(path, load))
+    assert said == f"not recorded in DVC: matrix.adversarial in params.yaml does not name {FINE_TUNE}"
+    idle.set("matrix.adversarial", [{"model": "esrgan", "start": "rrdb"}, {"model": "srgan", "start": "srresnet"}])
+    params = config.load(path, load)
+    assert versions._obstacle(params, idle.folder) is None
+    names = [f"{stage}@gan1-bicubic" for stage in ("finetune", "evaluate-gan", "register-gan")]
+    assert stages_of(params, STEPS_BUT_PREPARE) == names
+    assert set(names) <= set(idle.dvc("stage", "list", "--name-only").split())
+    monkeypatch.setenv("DVC_STAGE", names[0])
+    versions.check_stage(params)
+    monkeypatch.setenv("DVC_STAGE", "train@srgan-bicubic")
+    with pytest.raises(
+        ConfigError, match=r"^train\.start: srgan begins with srresnet, so train@srgan"
+    ):
+        versions.check_stage(params)
+    monkeypatch.setenv("DVC_STAGE", names[0])
+    with pytest.raises(
+        ConfigError, match=r"^train\.start: srgan begins with edsr, so finetune@gan1"
+    ):
+        versions.check_stage(config.load(path, [*load, "train.start=edsr"]))
 
 
 def test_own_photographs_are_not_recorded(idle, tmp_path):
