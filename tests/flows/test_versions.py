@@ -117,14 +117,10 @@ def test_a_fine_tune_has_stages_where_the_matrix_says_what_it_begins_with(idle, 
     monkeypatch.setenv("DVC_STAGE", names[0])
     versions.check_stage(params)
     monkeypatch.setenv("DVC_STAGE", "train@srgan-bicubic")
-    with pytest.raises(
-        ConfigError, match=r"^train\.start: srgan begins with srresnet, so train@srgan"
-    ):
+    with pytest.raises(ConfigError, match=r"^train\.start: srgan begins with srresnet, so train@srgan"):
         versions.check_stage(params)
     monkeypatch.setenv("DVC_STAGE", names[0])
-    with pytest.raises(
-        ConfigError, match=r"^train\.start: srgan begins with edsr, so finetune@gan1"
-    ):
+    with pytest.raises(ConfigError, match=r"^train\.start: srgan begins with edsr, so finetune@gan1"):
         versions.check_stage(config.load(path, [*load, "train.start=edsr"]))
 
 
