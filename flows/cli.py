@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from sr_core.errors import SrError
 
-CORE = ("inspect", "fetch", "shard", "train", "status", "evaluate", "upscale")
+CORE = ("inspect", "fetch", "shard", "train", "status", "evaluate", "upscale", "import", "export", "interpolate")
 PIPELINE: Mapping[str, tuple[str, str]] = {
     "prepare": ("flows.prepare", "photographs to shards, as a flow"),
     "pipeline": ("flows.train", "from photographs to a registered model"),
@@ -43,8 +43,8 @@ def _call(module: str, arguments: list[str]) -> int:
 
 
 def _usage() -> str:
-    verbs = [f"  {verb:<10}python -m sr_core {verb}" for verb in CORE]
-    verbs += [f"  {verb:<10}{text}" for verb, (_, text) in PIPELINE.items()]
+    verbs = [f"  {verb:<13}python -m sr_core {verb}" for verb in CORE]
+    verbs += [f"  {verb:<13}{text}" for verb, (_, text) in PIPELINE.items()]
     return "\n".join(["usage: sr verb …    (sr verb --help says more)", "", *verbs])
 
 

@@ -4,8 +4,9 @@
     torchrun --nproc-per-node 2 -m sr_core train            several
     python -m flows.train edsr                              Ray Train, with everything around it
 
-Verbs: inspect, fetch, shard, train, status, evaluate, upscale; each with --help. A failure is one sentence on standard
-error and an exit code that is not 0; 75 means that training was asked to stop and that the same command goes on.
+Verbs: inspect, fetch, shard, train, status, evaluate, upscale, import, export, interpolate; each with --help. A failure
+is one sentence on standard error and an exit code that is not 0; 75 means that training was asked to stop and that the
+same command goes on.
 """
 
 import argparse
@@ -16,10 +17,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sr_core.config import load
-from sr_core.errors import SrError, explained
+from sr_core.config import changes, from_dict, load
+from sr_core.errors import ConfigError, SrError, explained
 from sr_core.params import Params
 
+PARAMS = "params.yaml"
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
@@ -49,13 +51,38 @@ def _parser() -> argparse.ArgumentParser:
     status = _verb(verbs, "status", _status, "how far a run has come")
     status.add_argument("run", type=Path, nargs="?", help="a run directory (default: that of the parameters)")
     evaluate = _verb(verbs, "evaluate", _evaluate, "measure the finished model beside bicubic, and picture it")
-    evaluate.add_argument("--model", type=Path, help="a model directory (default: that of the parameters)")
+    evaluate.add_argument("--model", type=Path, help=_MODEL)
+    evaluate.add_argument(
+        "--images", type=Path, help="a folder of test images, such as Set5 (default: validation images)"
+    )
+    evaluate.add_argument(
+        "--output", type=Path, help="with --images, a folder for the report (default: data/reports/…)"
+    )
     upscale = _verb(verbs, "upscale", _upscale, "enlarge your own photographs with a finished model")
     upscale.add_argument("images", type=Path, nargs="+", help="photographs")
-    upscale.add_argument("--model", type=Path, help="a model directory (default: that of the parameters)")
+    upscale.add_argument("--model", type=Path, help=_MODEL)
     upscale.add_argument("--output", type=Path, help="a folder to write to (default: beside each photograph)")
     upscale.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    _add_exchange(verbs)
     return parser
+
+
+_MODEL = "a model or run directory, a weight file, or bicubic and its like (default: the model of the parameters)"
+
+
+def _add_exchange(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The verbs that read weights and write weights."""
+    take = _verb(verbs, "import", _import, "make a model directory of a weight file that others published")
+    take.add_argument("file", type=Path, help="a .pt, .pth or .safetensors file with a state dict")
+    give = _verb(verbs, "export", _export, "write a model as one .safetensors file, its card inside")
+    give.add_argument("model", type=Path, help="a model or run directory, or a weight file")
+    blend = _verb(verbs, "interpolate", _interpolate, "make a network between two, parameter by parameter")
+    for name in ("first", "second"):
+        blend.add_argument(name, type=Path, help=f"the {name} model: a model or run directory, or a weight file")
+    blend.add_argument("--alpha", type=float, required=True, help="0: the first network, 1: the second")
+    for parser in (take, give, blend):
+        parser.add_argument("--output", type=Path, required=True, help="where to write it")
+        parser.add_argument("--overwrite", action="store_true", help="replace a model that is there already")
 
 
 def _verb(
@@ -65,7 +92,7 @@ def _verb(
     text: str,
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text)
-    parser.add_argument("--params", default="params.yaml", help="the parameters (default: params.yaml)")
+    parser.add_argument("--params", default=PARAMS, help=f"the parameters (default: {PARAMS})")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one, as train.lr=1e-4")
     parser.set_defaults(call=call)
     return parser
@@ -169,15 +196,28 @@ def _status(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from sr_core.evaluate.folder import evaluate_folder
     from sr_core.evaluate.tables import table
     from sr_core.evaluate.task import evaluate_task, report_directory
     from sr_core.progress import console
+    from sr_core.train.run import model_directory
 
-    params = _params(arguments)
+    if arguments.output and not arguments.images:
+        raise ConfigError("--output: goes with --images; the report on a task has its place in data/reports")
     with console() as progress:
-        report = evaluate_task(params, model_dir=arguments.model, progress=progress)
+        if arguments.images:
+            params = _params_if_any(arguments)
+            model = arguments.model or model_directory(params)
+            scale = changes(arguments.set).get("data", {}).get("scale")
+            report, directory = evaluate_folder(
+                arguments.images, model, params, scale=scale, output=arguments.output, progress=progress
+            )
+        else:
+            params = _params(arguments)
+            report = evaluate_task(params, model_dir=arguments.model, progress=progress)
+            directory = report_directory(params, arguments.model)
     Console().print(table(report))
-    print(f"report and pictures: {report_directory(params, arguments.model)}")
+    print(f"report and pictures: {directory}")
     return 0
 
 
@@ -186,7 +226,11 @@ def _upscale(arguments: argparse.Namespace) -> int:
     from sr_core.train import run, weights
     from sr_core.upscale import fastest_device, upscale_files
 
-    network = weights.load_model(arguments.model or run.model_directory(_params(arguments))).network
+    if arguments.model is None or weights.is_interpolation(arguments.model):
+        params = _params(arguments)
+        network = weights.open_model(arguments.model or run.model_directory(params), params.data.scale).network
+    else:
+        network = weights.load_model(arguments.model).network
     with console() as progress:
         upscale_files(
             network,
@@ -194,16 +238,47 @@ def _upscale(arguments: argparse.Namespace) -> int:
             folder=arguments.output,
             overwrite=arguments.overwrite,
             device=fastest_device(),
-            max_pixels=_max_pixels(arguments),
+            max_pixels=_params_if_any(arguments).data.max_pixels,
             progress=progress,
         )
     return 0
 
 
-def _max_pixels(arguments: argparse.Namespace) -> int:
-    """That of the parameters, which need not be there where a model is named."""
-    needed = arguments.model is None or arguments.set or Path(arguments.params).exists()
-    return (_params(arguments) if needed else Params()).data.max_pixels
+def _params_if_any(arguments: argparse.Namespace) -> Params:
+    """The parameters, which need not be there where a model is named."""
+    needed = arguments.model is None or arguments.params != PARAMS or Path(PARAMS).exists()
+    return _params(arguments) if needed else from_dict(changes(arguments.set), where="--set")
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from sr_core.train.exchange import given_by, import_model
+
+    loaded = import_model(arguments.file, arguments.output, given_by(arguments.set), overwrite=arguments.overwrite)
+    card, origin = loaded.card, loaded.card.origin
+    print(f"{arguments.file}: {card.model} x{card.scale}{f' by the names of {origin.names}' if origin else ''}")
+    for key, value in loaded.assumed.items():
+        print(f"{key} is not in the file: taken as {value}, as published; where that is wrong, add --set {key}=…")
+    print(f"model: {arguments.output}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from sr_core.train.exchange import export_model
+
+    card = export_model(arguments.model, arguments.output, overwrite=arguments.overwrite)
+    print(f"{card.model} x{card.scale}: {arguments.output}")
+    return 0
+
+
+def _interpolate(arguments: argparse.Namespace) -> int:
+    from sr_core.train.exchange import interpolate
+
+    card = interpolate(
+        arguments.first, arguments.second, arguments.alpha, arguments.output, overwrite=arguments.overwrite
+    )
+    shares = " + ".join(f"{parent.weight:g} {parent.model} {parent.weights_sha256[:8]}" for parent in card.parents)
+    print(f"{card.model} x{card.scale}, {shares}: {arguments.output}")
+    return 0
 
 
 if __name__ == "__main__":

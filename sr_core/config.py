@@ -54,6 +54,15 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Params:
     return from_dict(changed, where=str(path))
 
 
+def changes(overrides: Sequence[str]) -> dict[str, Any]:
+    """`overrides` like `train.steps=100` alone, as the sections of a file that holds nothing else.
+
+    Raises:
+        ConfigError: one is not of that form.
+    """
+    return _overridden({}, overrides)
+
+
 def _overridden(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     changed: dict[str, Any] = copy.deepcopy(dict(tree))
     for override in overrides:

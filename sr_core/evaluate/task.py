@@ -25,7 +25,7 @@ def report_directory(params: Params, model_dir: Path | None = None) -> Path:
     reports = Path(params.data.root) / "reports"
     if model_dir is None or model_dir.resolve() == run.model_directory(params).resolve():
         return reports / params.task
-    return reports / f"{params.task}-{weights.read_card(model_dir).weights_sha256[:8]}"
+    return reports / f"{params.task}-{weights.digits_of(model_dir)}"
 
 
 def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Progress = QUIET) -> EvalReport:
@@ -42,7 +42,7 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
         BusyError: another process evaluates the same task.
     """
     directory = model_dir or run.model_directory(params)
-    loaded = weights.load_model(directory)
+    loaded = weights.open_model(directory, params.data.scale)
     if loaded.card.scale != params.data.scale:
         raise CheckpointError(
             f"{directory}: is a model for x{loaded.card.scale}, but data.scale is {params.data.scale}"

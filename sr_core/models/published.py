@@ -33,7 +33,7 @@ class Recognised:
     tensors: Mapping[str, Tensor]
     source: str  # whose names the file has
     layers: Mapping[str, str]  # the file's name of each of our layers
-    assumed: Mapping[str, Any]  # what the file does not tell, and what was taken for it
+    assumed: Mapping[str, Any]  # what the file does not tell, by its key in params.yaml, and what was taken for it
 
     def name_in_file(self, name: str) -> str:
         """What the file calls, or would call, our tensor `name`."""
@@ -83,7 +83,7 @@ def _recognised(layout: Layout, read: Read, layers: Layers, given: Given) -> Rec
         tensors=tensors,
         source=layout.source,
         layers={ours: theirs for theirs, ours in read.layers.items()},
-        assumed={key: value for key, value in read.assumed.items() if key not in given.options},
+        assumed=read.assumed,
     )
 
 

@@ -117,6 +117,32 @@ def load_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: {error}") from None
 
 
+def open_model(given: str | Path, scale: int) -> LoadedModel:
+    """`load_model`, or, by its name and for `scale`, a network that has no weights: bicubic, lanczos, …
+
+    Raises:
+        CheckpointError, ConfigError: as `load_model`.
+    """
+    path, name = Path(given), str(given)
+    if not is_interpolation(given):
+        return load_model(path)
+    network = models.build(name, scale=scale, preset="small", options={})
+    return LoadedModel(network=network.eval(), card=Card(model=name, preset="small", options={}, scale=scale))
+
+
+def is_interpolation(given: str | Path) -> bool:
+    """Whether `given` names a network without weights, and nothing is there that is called so."""
+    name = str(given)
+    return name in models.MODELS and not models.MODELS[name].is_trainable and not Path(given).exists()
+
+
+def digits_of(given: Path) -> str:
+    """What tells a model from others in the name of a folder: of its weights' sha256, or its name if it has none."""
+    if is_interpolation(given):
+        return str(given)
+    return (files.record_of(given).sha256 if given.is_file() else load_model(given).card.weights_sha256)[:8]
+
+
 def model_of_run(run_dir: Path) -> Path:
     """The model directory with the best weights of a run so far.
 

@@ -19,8 +19,11 @@ OPTIONS = {
     "shard": set(),
     "train": set(),
     "status": {"run"},
-    "evaluate": {"--model"},
+    "evaluate": {"--model", "--images", "--output"},
     "upscale": {"images", "--model", "--output", "--overwrite"},
+    "import": {"file", "--output", "--overwrite"},
+    "export": {"model", "--output", "--overwrite"},
+    "interpolate": {"first", "second", "--alpha", "--output", "--overwrite"},
 }
 TINY = ["train.steps=2", "train.batch=2", "train.num_threads=1", "data.scale=2", "data.crop=8", "data.num_writers=1"]
 SMALL = ["model.options={num_blocks: 1, num_features: 8}", "data.source=folder"]

@@ -34,6 +34,7 @@ ROOMS = {
 # train and evaluate stand side by side: single modules of one that single modules of the other may use as well
 BESIDE = {
     "sr_core.train": {"sr_core.evaluate.metrics"},
+    "sr_core.evaluate.folder": {"sr_core.train.weights"},
     "sr_core.evaluate.task": {"sr_core.train.run", "sr_core.train.start", "sr_core.train.weights"},
 }
 TOOLS = {

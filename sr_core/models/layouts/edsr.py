@@ -59,7 +59,7 @@ def read_by(names: EdsrNames) -> Callable[[Layers, Given], Read]:
             scale=_scale_of(layers, stages),
             options={"num_blocks": num_blocks, "num_features": features, **damped},
             layers=renamed,
-            assumed=damped,
+            assumed={f"model.options.{name}": value for name, value in damped.items()},
             factors=_factors(layers),
         )
 

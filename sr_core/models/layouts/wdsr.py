@@ -42,7 +42,7 @@ def read_by(names: WdsrNames) -> Callable[[Layers, Given], Read]:
             renamed |= {f"{block}.{place}": f"body.{i}.conv{k}" for k, place in enumerate((0, 2, 3), 1)}
         is_b = names.block.format(names.first) + ".3" in layers
         # ychfan's residuals carry their weight in the gains
-        damped = damping("wdsr", features, given) if names.normalisation == "div2k" else {"res_scale": 1.0}
+        damped = damping("wdsr", features, given) if names.normalisation == "div2k" else {}
         return Read(
             model="wdsr_b" if is_b else "wdsr_a",
             scale=_scale_of_pixels(layers, tail),
@@ -52,10 +52,10 @@ def read_by(names: WdsrNames) -> Callable[[Layers, Given], Read]:
                 **_widths(layers, names.block.format(names.first), features, is_b=is_b),
                 "normalisation": names.normalisation,
                 "weight_norm": any("gain" in leaves for leaves in layers.values()),
-                **damped,
+                **(damped or {"res_scale": 1.0}),
             },
             layers=renamed,
-            assumed=damped if names.normalisation == "div2k" else {},
+            assumed={f"model.options.{name}": value for name, value in damped.items()},
         )
 
     return read
