@@ -4,25 +4,16 @@ Digests are those of the last checkpoint's tensors. They are equal within one pr
 processes however they were launched and interrupted: two ranks sum in another order than one.
 """
 
-import json
-import os
 import signal
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
+from launched import ONE, RAY, ROOT, TORCHRUN, TWO, complete, digest, fresh_run, kill_rank_0_after, run_dir, start
 
 from sr_core.train import checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 60
 OVERRIDES = [f"train.steps={STEPS}", "train.checkpoint_every=10", "train.log_every=10"]
-ONE = [sys.executable, "-m", "sr_core", "train"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-TWO = [*TORCHRUN, "-m", "sr_core", "train"]
-RAY = [sys.executable, "-m", "flows.launch"]
 ON_ONE_RANK = """
 import os, sys
 from torch.nn.functional import l1_loss
@@ -41,71 +32,19 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sample")
-    subprocess.run([sys.executable, "-m", "sr_core", "shard", "--set", f"data.root={root}"], cwd=ROOT, check=True)
-    return root / "shards"
-
-
-@pytest.fixture(scope="module")
 def job(shards, tmp_path_factory):
     """A function that makes the arguments of a fresh run on the same shards."""
-
-    def make():
-        root = tmp_path_factory.mktemp("run")
-        (root / "shards").symlink_to(shards)
-        return root, [f for key in (*OVERRIDES, f"data.root={root}") for f in ("--set", key)]
-
-    return make
+    return lambda: fresh_run(shards, tmp_path_factory.mktemp("run"), OVERRIDES)
 
 
 @pytest.fixture(scope="module")
 def one(job):
-    return digest(complete(ONE, *job()))
+    return digest(complete(ONE, *job()), STEPS)
 
 
 @pytest.fixture(scope="module")
 def two(job):
-    return digest(complete(TWO, *job()))
-
-
-def complete(command, root, arguments):
-    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root
-
-
-def digest(root):
-    manifest = checkpoint.newest(run_dir(root) / "checkpoints").manifest
-    assert manifest.step == STEPS
-    assert manifest.precision == "bf16" or not has_fast_bf16()
-    return manifest.files[checkpoint.STATE].sha256
-
-
-def has_fast_bf16():
-    return bool({"amx_bf16", "avx512_bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
-
-
-def run_dir(root):
-    (found,) = (root / "runs").iterdir()
-    return found
-
-
-def start(command, root, arguments):
-    return subprocess.Popen(
-        [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def kill_rank_0_after(process, root, step):
-    """SIGKILLs the rank that owns the run directory, in the middle of training."""
-    path = Path(f"checkpoints/step-{step:08d}")
-    deadline = time.monotonic() + 90
-    while not any((found / path).exists() for found in (root / "runs").glob("*")):
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(json.loads((run_dir(root) / ".lock").read_text())["pid"], signal.SIGKILL)
+    return digest(complete(TWO, *job()), STEPS)
 
 
 def test_one_process_killed_and_relaunched_ends_with_the_same_weights(one, job):
@@ -113,7 +52,7 @@ def test_one_process_killed_and_relaunched_ends_with_the_same_weights(one, job):
     with start(ONE, root, arguments) as process:
         kill_rank_0_after(process, root, 20)
         assert process.wait() == -signal.SIGKILL
-    assert digest(complete(ONE, root, arguments)) == one
+    assert digest(complete(ONE, root, arguments), STEPS) == one
 
 
 def test_torchrun_with_a_killed_rank_relaunched_ends_with_the_same_weights(two, job):
@@ -122,11 +61,11 @@ def test_torchrun_with_a_killed_rank_relaunched_ends_with_the_same_weights(two, 
         kill_rank_0_after(process, root, 20)
         process.stdout.read()
         assert process.wait() != 0
-    assert digest(complete(TWO, root, arguments)) == two
+    assert digest(complete(TWO, root, arguments), STEPS) == two
 
 
 def test_ray_trains_the_same_weights_as_torchrun(two, job):
-    assert digest(complete(RAY, *job())) == two
+    assert digest(complete(RAY, *job()), STEPS) == two
 
 
 def test_ray_with_a_killed_worker_goes_on_by_itself_to_the_same_weights(two, job):
@@ -136,7 +75,7 @@ def test_ray_with_a_killed_worker_goes_on_by_itself_to_the_same_weights(two, job
         said = process.stdout.read()
         assert process.wait() == 0, said
     assert "goes on from" in said
-    assert digest(root) == two
+    assert digest(root, STEPS) == two
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -150,7 +89,7 @@ def test_asked_to_stop_it_writes_a_checkpoint_and_says_how_to_go_on(one, job, nu
         said = process.stdout.read()
         assert process.wait() == 75
     assert "checkpoint written; the same command goes on" in said
-    assert digest(complete(ONE, root, arguments)) == one
+    assert digest(complete(ONE, root, arguments), STEPS) == one
 
 
 def test_a_second_launch_is_refused_naming_the_first(job):
