@@ -23,7 +23,8 @@ from sr_core.models import MODELS, config_of
 from sr_core.models.card import Card
 from sr_core.params import Params
 from sr_core.progress import Progress
-from sr_core.train.weights import CARD, load_model, read_card
+from sr_core.train.checkpoint import CHECKPOINTS
+from sr_core.train.weights import load_model, model_of_run, read_card
 
 REGISTRY = "models:/"  # MLflow's, which only flows reach
 
@@ -39,13 +40,18 @@ class Start:
 
 def parent_of(params: Params) -> str | None:
     """The network of the table that `train.start` names; None where it is a path, or null."""
-    return params.train.start if params.train.start in MODELS else None
+    return params.train.start if params.train.start in _names() else None
+
+
+def _names() -> list[str]:
+    return [name for name, entry in MODELS.items() if entry.is_trainable]
 
 
 def given(params: Params) -> str | None:
     """`train.start` in one spelling, from whatever folder it is given: a path is absolute; None if it is null."""
     start = params.train.start
-    return start if start is None or start in MODELS or start.startswith(REGISTRY) else str(Path(start).absolute())
+    as_it_is = start is None or parent_of(params) or start.startswith(REGISTRY)
+    return start if as_it_is else str(Path(str(start)).absolute())
 
 
 def path_of(params: Params) -> Path | None:
@@ -91,15 +97,13 @@ def find(params: Params) -> Start | None:
             f"train.start: {name} means the model in {path}, which is not there; train it first: "
             f"python -m flows.train {name}, or python -m sr_core train --set model.name={name}"
         )
-    near = difflib.get_close_matches(str(params.train.start), list(MODELS), n=1)
+    near = difflib.get_close_matches(str(params.train.start), _names(), n=1)
     meant = f"did you mean {near[0]}?" if near else "expected one that holds weights, or a network's name"
     raise CheckpointError(f"train.start: there is no file or folder {path}; {meant}")
 
 
 def _card_of(directory: Path) -> Card:
-    if (directory / CARD).exists() or not (directory / "best").is_dir():
-        return read_card(directory)
-    return load_model(directory).card  # a run directory
+    return read_card(model_of_run(directory) if (directory / CHECKPOINTS).is_dir() else directory)
 
 
 def begin(network: nn.Module, params: Params, *, sha256: str, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from sr_core.models.card import Card
 from sr_core.params import ModelParams, Params
 from sr_core.progress import QUIET
 from sr_core.train import run, start
+from sr_core.train.exchange import export_model
 from sr_core.train.weights import WEIGHTS, read_card, save_model
 
 OPTIONS = {"num_blocks": 1, "num_features": 8}
@@ -163,10 +164,36 @@ def test_a_run_does_not_begin_with_what_it_publishes(tmp_path, given):
         start.find(params_for(tmp_path, given.format(data=tmp_path / "data")))
 
 
+def test_a_gans_generator_begins_with_the_network_it_is(tmp_path):
+    options = {"num_blocks": 1, "num_features": 4}
+    parent = write_model(tmp_path / "data" / "models" / "srresnet-x2-bicubic", name="srresnet", **options)
+    params = params_for(tmp_path, "srresnet")
+    params = dataclasses.replace(params, model=ModelParams(name="srgan", options=options))
+    network, said = begun(params)
+    theirs = start.load_model(parent).network.state_dict()
+    assert any("running_mean" in name for name in theirs)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in network.state_dict().items())
+    assert f"begins with {parent} (srresnet x2, " in said
+    edsr = dataclasses.replace(params_for(tmp_path, "srresnet"), model=ModelParams(name="edsr", options=options))
+    assert "they are other networks, " in refused(edsr)
+
+
+def test_a_weight_file_and_a_run_directory_will_do(job, tmp_path):
+    parent = write_model(tmp_path / "parent")
+    export_model(parent, tmp_path / "weights.safetensors")
+    own, _ = begun(params_for(tmp_path, parent))
+    network, said = begun(params_for(tmp_path, tmp_path / "weights.safetensors"))
+    assert all(torch.equal(tensor, own.state_dict()[name]) for name, tensor in network.state_dict().items())
+    assert f"begins with {tmp_path}/weights.safetensors (edsr x2, " in said
+    run_dir = training.go(job[0], job[1], tmp_path / "run").run_dir
+    child = child_of(job, run_dir, lr=1e-4)
+    network, _ = begun(child)
+    best = start.load_model(run_dir).network.state_dict()
+    assert all(torch.equal(tensor, best[name]) for name, tensor in network.state_dict().items())
+
+
 def test_the_registry_is_for_flows(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"^train\.start: models:/sr-edsr-x4-bicubic@champion is in MLflow"
-    ):
+    with pytest.raises(ConfigError, match=r"^train\.start: models:/sr-edsr-x4-bicubic@champion is in MLflow"):
         start.find(params_for(tmp_path, "models:/sr-edsr-x4-bicubic@champion"))
 
 
@@ -174,6 +201,8 @@ def test_a_path_that_leads_nowhere_is_answered_with_the_nearest_network(tmp_path
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=r"no file or folder edsrr; did you mean edsr\?"):
         start.find(params_for(tmp_path, "edsrr"))
+    with pytest.raises(CheckpointError, match=r"no file or folder bicubic; expected one that holds"):
+        start.find(params_for(tmp_path, "bicubic"))
     with pytest.raises(CheckpointError, match=r"no file or folder /nowhere/weights\.pt; expected one that holds"):
         start.find(params_for(tmp_path, "/nowhere/weights.pt"))
     (tmp_path / "empty").mkdir()
