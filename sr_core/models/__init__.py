@@ -20,6 +20,8 @@ from sr_core.models.edsr import Edsr, EdsrConfig
 from sr_core.models.interpolation import Bicubic, Bilinear, InterpolationConfig, Lanczos, Nearest
 from sr_core.models.rrdb import PRESETS as RRDB_PRESETS
 from sr_core.models.rrdb import Rrdb, RrdbConfig
+from sr_core.models.srcnn import PRESETS as SRCNN_PRESETS
+from sr_core.models.srcnn import Srcnn, SrcnnConfig
 from sr_core.models.srresnet import PRESETS as SRRESNET_PRESETS
 from sr_core.models.srresnet import SCALES as SRRESNET_SCALES
 from sr_core.models.srresnet import Srresnet, SrresnetConfig
@@ -57,6 +59,7 @@ MODELS: dict[str, ModelEntry] = {
     "bilinear": _interpolation(Bilinear),
     "bicubic": _interpolation(Bicubic),
     "lanczos": _interpolation(Lanczos),
+    "srcnn": ModelEntry(config=SrcnnConfig, build=Srcnn, presets=SRCNN_PRESETS),
     "edsr": ModelEntry(config=EdsrConfig, build=Edsr, presets=EDSR_PRESETS),
     "wdsr_a": ModelEntry(config=WdsrAConfig, build=WdsrA, presets=WDSR_A_PRESETS),
     "wdsr_b": ModelEntry(config=WdsrBConfig, build=WdsrB, presets=WDSR_B_PRESETS),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sr_core.models.interpolation import Bicubic
-from sr_core.models.layers import Float32Conv2d, GlobalSkip, conv3x3, rgb_mean, upsampler
+from sr_core.models.layers import Float32Conv2d, GlobalSkip, conv3x3, relu_, rgb_mean, upsampler
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, H, W) -> (B, F, H, W)."""
-        out: Tensor = self.conv2(torch.relu_(self.conv1(x)))
+        out: Tensor = self.conv2(relu_(self.conv1(x)))
         return torch.add(x, out, alpha=self.res_scale)
 
 

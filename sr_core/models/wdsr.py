@@ -4,6 +4,12 @@ Residual blocks that are narrow where they add up and wide before the activation
 and has a bias. The last one gives all S x S sub-pixels, and so does a single 5x5 convolution of the input, which is
 added: there is no skip over the body and no convolution after it.
 
+A step of the baseline (x4, batch 16 of 48x48, bf16, one busy core with AMX) takes WDSR-B 0.68 s for 2.14 s in float32
+of torch's own layers, WDSR-A 0.67 s for 3.06 s. By torch.profiler 60 to 70 % of that is convolutions, most of it their
+backward passes; the backward pass of ReLU takes 10 to 25 %, additions 7 to 10 %, ReLU 2 to 4 %, weight normalisation
+1 %. What is left waits for memory: WDSR-B's 1x1 convolutions do little with each of the 14 MB between them. Computing
+both in parts that fit the cache, and again in the backward pass, was no faster.
+
 Shapes: B batch, F features, H W LR size, S scale.
 """
 
@@ -15,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sr_core.models.layers import Float32Conv2d, NormalisedConv2d, rgb_mean
+from sr_core.models.layers import Float32Conv2d, NormalisedConv2d, relu_, rgb_mean
 
 Normalisation: TypeAlias = Literal["div2k", "half"]
 Conv: TypeAlias = nn.Conv2d | NormalisedConv2d
@@ -75,7 +81,7 @@ class BlockA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, H, W) -> (B, F, H, W)."""
-        out: Tensor = self.conv2(torch.relu_(self.conv1(x)))
+        out: Tensor = self.conv2(relu_(self.conv1(x)))
         return torch.add(x, out, alpha=self.res_scale)
 
 
@@ -96,7 +102,7 @@ class BlockB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, H, W) -> (B, F, H, W); between the last two convolutions lie channels of zeros."""
-        wide = torch.relu_(self.conv1(x))
+        wide = relu_(self.conv1(x))
         extra = (0, 0, 0, 0, 0, 0, 0, self.num_padding)  # of widths, heights, inputs, outputs
         bias = functional.pad(_bias(self.conv2), extra[-2:])
         narrow = functional.conv2d(wide, functional.pad(self.conv2.weight, extra), bias)

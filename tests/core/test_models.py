@@ -98,7 +98,7 @@ def test_the_output_head_keeps_float32_under_autocast():
 
 def test_what_cannot_be_trained_is_said_before_any_work():
     check_trainable(Params())
-    with pytest.raises(ConfigError, match=r"model\.name: bicubic has no parameters to train, expected one of edsr"):
+    with pytest.raises(ConfigError, match=r"model\.name: bicubic has no parameters to train, expected one of srcnn, edsr,"):
         check_trainable(Params(model=ModelParams(name="bicubic")))
     with pytest.raises(ConfigError, match=r"model\.preset: no such name 'smal'; did you mean small\?"):
         check_trainable(Params(model=ModelParams(preset="smal")))
