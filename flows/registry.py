@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.champion import Decision, Figures, RegisteredVersion, decide
+from flows.champion import Decision, Figures, PerceptualFigures, RegisteredVersion, decide
 from flows.extras import require
 from flows.store import connect, explained
 from flows.track import RUN_TAG, find_or_create, flatten, ship
@@ -234,6 +234,21 @@ def _figures(report: EvalReport, card: Card, version: int) -> Figures:
         test_set_digest=report.test_set_digest,
         psnr=mean.psnr,
         ssim=mean.ssim,
+        perceptual=_perceptual_figures(report, card),
+    )
+
+
+def _perceptual_figures(report: EvalReport, card: Card) -> PerceptualFigures | None:
+    """Those of an adversarial network, for which they decide."""
+    about = report.perceptual
+    if about is None or about.judged != card.model:
+        return None
+    return PerceptualFigures(
+        metric=about.metric,
+        label=about.label,
+        digest=about.digest,
+        score=report.mean(card.model).niqe,
+        discriminates=report.discriminates,
     )
 
 

@@ -130,11 +130,16 @@ class EvalReport:
 
     @property
     def discriminates(self) -> bool | None:
-        """Whether the perceptual score tells the judged network from noise; None where that was not measured."""
-        if self.perceptual is None or self.perceptual.judged is None or self.perceptual.control is None:
+        """Whether noise scores worse than the network it is to stand for and worse than what it was added to.
+
+        Else the perceptual score takes noise for detail, and says nothing of the judged network; None where that was
+        not measured.
+        """
+        about = self.perceptual
+        if about is None or about.judged is None or about.parent is None or about.control is None:
             return None
-        own, control = (self.mean(name).niqe for name in (self.perceptual.judged, self.perceptual.control))
-        return None if own is None or control is None else control > own
+        own, parent, control = (self.mean(name).niqe for name in (about.judged, about.parent, about.control))
+        return None if own is None or parent is None or control is None else control > max(own, parent)
 
     def describe(self) -> str:
         """What stands beside every figure: `x4, sample, benchmark-y (Y, 4 pixels shaved), float32`."""
@@ -230,6 +235,7 @@ def evaluate(
     all_networks = {BASELINE: Bicubic(images.scale), **networks}
     progress.start(f"evaluate on {test_set}", len(images) * len(all_networks))
     scores: list[ImageScore] = []
+    originals: list[float | None] = []
     for i, key in enumerate(images.keys):
         lr, hr, results = images.lr(i), images.hr(i), {}
         own: dict[str, ImageScore] = {}
@@ -244,6 +250,7 @@ def evaluate(
             made = noisy(parent, hr, psnr=psnr, key=key, protocol=protocol, scale=images.scale)
             results[judge.control] = made
             own[judge.control] = _score(judge.control, key, made, hr, protocol, images.scale, judge, 0.0)
+        originals.append(judge.score(hr, images.scale) if judge else None)
         scores.extend(own.values())
         if observe is not None:
             observe(Evaluated(image=key, hr=hr, results=results, scores=own))
@@ -254,7 +261,7 @@ def evaluate(
         test_set_digest=images.digest,
         precision=resolve(precision, place),
         scores=tuple(scores),
-        perceptual=judge.record(images.scale) if judge else None,
+        perceptual=judge.record(images.scale, originals) if judge else None,
     )
 
 

@@ -6,8 +6,9 @@ Such a network gives up PSNR for looks (Blau and Michaeli 2018, "The perception-
 
 where `parent` is the regression network that it began with, `alpha` are networks whose weights lie between the two
 (Wang et al. 2018, section 3.4: (1 - alpha) parent + alpha network), and `control` is the parent's output with as much
-Gaussian noise as gives it the network's own PSNR. A score by which mere noise is as good as the network does not tell
-detail from noise: the report then says that the score does not discriminate, and no version is promoted by it.
+Gaussian noise as gives it the network's own PSNR. It must score worse than the network and worse than the parent. A
+score by which noise is as good as the network, or an improvement, does not tell detail from noise: the report then says
+that it does not discriminate, and no version is promoted by it.
 
 The noise is the same in all three channels: NIQE looks at luma, and so does the protocol of most tables.
 
@@ -17,6 +18,7 @@ Shapes: H W HR size.
 import copy
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ PARENT, CONTROL = "parent", "control"
 ALPHAS = (0.2, 0.4, 0.6, 0.8)
 MOST_FITTED = 125  # photographs of a large data set that the pristine model is fitted on; the authors had 125
 NEAR_DB = 0.001  # within which the control's PSNR is the network's
-_MOST_TRIES = 20
+_MOST_TRIES = 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,7 @@ class Perceptual:
     judged: str | None = None  # the network of which this score, and not PSNR, tells how good it is
     parent: str | None = None  # what it began with
     control: str | None = None  # the parent's output with noise
+    originals: float | None = None  # the mean score of the HR images themselves
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +72,9 @@ class Judge:
         """NIQE of (H, W, 3), `scale` pixels of the border left out; None where it is too small."""
         return niqe.niqe(image, self.pristine, crop=scale)
 
-    def record(self, scale: int) -> Perceptual:
-        """What is said of these scores in the report."""
+    def record(self, scale: int, originals: Sequence[float | None]) -> Perceptual:
+        """What is said of these scores in the report; `originals` are those of the HR images."""
+        known = [value for value in originals if value is not None]
         return Perceptual(
             label=self.pristine.label,
             digest=self.pristine.digest,
@@ -78,6 +82,7 @@ class Judge:
             judged=self.judged,
             parent=self.parent,
             control=self.control,
+            originals=math.fsum(known) / len(known) if known else None,
         )
 
 
@@ -99,14 +104,15 @@ def noisy(
         return parent
     seed = int(files.sha256_bytes(key.encode())[:16], 16)
     noise = np.random.default_rng(seed).standard_normal(parent.shape[:2])[..., None]  # (H, W, 1)
-    sigma = math.sqrt(wanted - own)
+    # bisection: rounding and clipping make the error of a small or a large sigma another than sigma squared
+    low, high = 0.0, 4 * math.sqrt(wanted - own) + 1
     for _ in range(_MOST_TRIES):
+        sigma = (low + high) / 2
         made = np.floor(parent + sigma * noise + 0.5).clip(0, 255).astype(np.uint8)
         found = metrics.psnr(made, hr, protocol=protocol, scale=scale)
         if abs(found - psnr) < NEAR_DB:
             break
-        # errors add up but for what is rounded, clipped, or by chance alike
-        sigma *= math.sqrt((wanted - own) / max(_error(found) - own, 1e-3 * (wanted - own)))
+        low, high = (sigma, high) if found > psnr else (low, sigma)
     return made
 
 

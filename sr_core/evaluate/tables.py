@@ -35,7 +35,9 @@ def table(report: EvalReport, *, most: int = 20) -> Table:
 def _empty_table(report: EvalReport, notes: Sequence[str]) -> Table:
     said = [f"x{report.scale}, {report.test_set}, {report.precision}", report.protocol.describe(report.scale), *notes]
     if report.perceptual:
-        said += [f"{report.perceptual.label}; lower is better", *verdict(report)]
+        originals = report.perceptual.originals
+        known = "" if originals is None else f", the originals score {originals:.2f}"
+        said += [f"{report.perceptual.label}; lower is better{known}", *verdict(report)]
     return Table(
         title="PSNR in dB, SSIM and NIQE" if report.perceptual else "PSNR in dB and SSIM",
         title_style="bold",

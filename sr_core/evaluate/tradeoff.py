@@ -1,7 +1,7 @@
 """Perception over distortion (Blau and Michaeli 2018): NIQE of a judged network and of those beside it, over PSNR.
 
 Better is to the right (less distortion) and below (more natural). The networks between parent and judged network are
-joined by a line; the control stands alone, exactly below or above the judged network, as both have one PSNR.
+joined by a line and bear their alpha; the control stands exactly below or above the judged network: both have one PSNR.
 """
 
 import math
@@ -19,7 +19,7 @@ Colour = tuple[int, int, int]
 Point = tuple[float, float]  # PSNR in dB, NIQE
 
 WIDTH, HEIGHT = 760, 500
-LEFT, RIGHT, TOP, BOTTOM = 70, 40, 104, 56  # margins around the plot
+LEFT, RIGHT, TOP, BOTTOM = 70, 90, 104, 56  # margins around the plot
 FINER = 2  # drawn this much larger, then reduced: Pillow draws without smoothing
 RULE, PATH = (226, 229, 233), (42, 111, 187)
 RADIUS = 5
@@ -39,9 +39,11 @@ def picture(report: EvalReport) -> NDArray[np.uint8]:
     about = report.perceptual
     apart = {BASELINE: PALE, **({about.control: WORSE} if about and about.control else {})}
     plot.path([point for model, point in points.items() if model not in apart])
+    judged = about.judged if about else None
     for model, point in points.items():
-        judged = about is not None and model == about.judged
-        plot.dot(point, model, apart.get(model, MARK if judged else PATH))
+        plot.dot(point, apart.get(model, MARK if model == judged else PATH))
+    for model, point in points.items():
+        plot.name(point, model.removeprefix("alpha "), on_the_left=model == judged)
     return plot.finished()
 
 
@@ -64,12 +66,14 @@ class _Plot:
             at = [(FINER * x, FINER * y) for x, y in map(self._at, points)]
             self._pen.line(at, fill=PATH, width=2 * FINER, joint="curve")
 
-    def dot(self, point: Point, name: str, colour: Colour) -> None:
+    def dot(self, point: Point, colour: Colour) -> None:
         x, y = self._at(point)
         box = [FINER * value for value in (x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS)]
         self._pen.ellipse(box, fill=colour, outline=PAPER, width=FINER)
-        on_the_right = x > WIDTH - RIGHT - 90
-        self._write((x - 9 if on_the_right else x + 9, y - 4), name, size=13, anchor="rs" if on_the_right else "ls")
+
+    def name(self, point: Point, name: str, *, on_the_left: bool) -> None:
+        x, y = self._at(point)
+        self._write((x - 9 if on_the_left else x + 9, y), name, size=13, anchor="rm" if on_the_left else "lm")
 
     def finished(self) -> NDArray[np.uint8]:
         return np.asarray(self._image.resize((WIDTH, HEIGHT), Image.Resampling.BOX))

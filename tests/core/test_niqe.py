@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from photos import noise
 
-from sr_core.data.resize import resize_matrix
+from sr_core.data.resize import bicubic_down, resize_matrix
 from sr_core.errors import ImageError, SrError
 from sr_core.evaluate import niqe
 from sr_core.evaluate.metrics import luma
@@ -95,9 +95,8 @@ def test_plain_images_have_no_score_and_plain_areas_no_say() -> None:
 
 
 def test_blur_and_noise_are_worse_than_the_photographs_own_kind() -> None:
-    photographs = [made(384, 480)[:, i : i + 400] for i in (0, 40, 80)]
-    pristine = fitted(*photographs)
-    image = made(300, 300)
+    pristine = fitted(*(made(480, 800)[:, i:] for i in (0, 40, 80)))
+    image = bicubic_down(made(600, 600), 2)
     blurred = image.copy()
     blurred[1:-1, 1:-1] = np.mean([image[i : i + 298, j : j + 298] for i in range(3) for j in range(3)], axis=0)
     grainy = np.clip(image + np.random.default_rng(0).normal(0, 25, image.shape), 0, 255).astype(np.uint8)
@@ -107,31 +106,43 @@ def test_blur_and_noise_are_worse_than_the_photographs_own_kind() -> None:
 
 
 def test_the_model_is_that_of_the_sharp_blocks_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = np.tile(made(96, 96), (3, 4, 1))
-    image[:96] = (image[:96].astype(int) // 8 + 100).astype(np.uint8)  # four blocks with an eighth of the contrast
-    every = niqe.features(plane_of(image))
-    assert fitted(image).num_blocks == 12
-    assert fitted(image).mean == pytest.approx(every.mean(axis=0))
+    image = np.tile(made(192, 192), (3, 4, 1))
+    image[:192] = (image[:192].astype(int) // 8 + 100).astype(np.uint8)  # four blocks with an eighth of the contrast
+    plane = plane_of(bicubic_down(image, 2))
+    every = niqe.features(plane, step=48)
+    few = fitted(image)
+    assert few.num_blocks == len(every) == 5 * 7
+    assert few.mean == pytest.approx(every.mean(axis=0))
     monkeypatch.setattr(niqe, "ENOUGH_BLOCKS", 8)
-    sharp = fitted(image)
+    sharp, expected = fitted(image), niqe.features(plane)[4:]
     assert sharp.num_blocks == 8
-    assert sharp.mean == pytest.approx(every[4:].mean(axis=0))
-    assert sharp.covariance == pytest.approx(np.cov(every[4:], rowvar=False))
+    assert sharp.mean == pytest.approx(expected.mean(axis=0))
+    assert sharp.covariance == pytest.approx(np.cov(expected, rowvar=False))
+
+
+def test_overlapping_blocks_are_where_they_should_be() -> None:
+    plane = plane_of(made(96 + 48, 96 + 48 + 47))
+    every = niqe.features(plane, step=48)
+    assert every.shape == (4, 36)
+    normalised = niqe._mscn(plane[:144, :144])[0]
+    corner = niqe._features(niqe._blocks(normalised[48:144], 48))[1]
+    assert every[3, :18] == pytest.approx(corner)
+    assert niqe._features(normalised[None, 48:144, 48:144])[0] == pytest.approx(corner)
 
 
 def test_the_label_names_the_photographs_and_the_digest_is_of_the_numbers() -> None:
     two = fitted(made(), noise(200, 200))
-    assert two.label == "NIQE fitted on 2 photographs (16 blocks): photo0, photo1"
+    assert two.label == "NIQE fitted on 2 photographs at half size (7 blocks): photo0, photo1"
     assert two.digest != fitted(made()).digest
     assert two.digest == fitted(made(), noise(200, 200)).digest
     many = dataclasses.replace(two, fitted_on={f"{i:03}": "" for i in range(200)}, num_blocks=None)
-    assert many.label == "NIQE fitted on 200 photographs: 000, 001, 002, …, 199"
+    assert many.label == "NIQE fitted on 200 photographs at half size: 000, 001, 002, …, 199"
     assert simple().label == "NIQE with the pristine model simple.npz (dddddddd)"
 
 
 def test_too_few_blocks_are_one_sentence() -> None:
     with pytest.raises(ImageError, match=r"1 photographs have 1 blocks of 96x96 pixels .* name more photographs"):
-        fitted(noise(96, 100), noise(50, 300))
+        fitted(noise(200, 200), noise(190, 600))
 
 
 def test_a_model_there_and_back_is_exact(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
-"""Who becomes champion: the pure decision."""
+"""Who becomes champion: the pure decision, and the figures that it is made of."""
 
 import dataclasses
 import math
 
 import pytest
 
-from flows.champion import Figures, decide
+from flows import registry
+from flows.champion import Figures, PerceptualFigures, decide
+from sr_core.evaluate.benchmark import EvalReport, ImageScore
+from sr_core.evaluate.metrics import PROTOCOLS
+from sr_core.evaluate.perceptual import Perceptual
+from sr_core.models.card import Card
 
 HOLDER = Figures(
     version=1,
@@ -73,3 +78,100 @@ def test_figures_survive_the_tags_of_the_registry():
     assert Figures.from_tags(1, exact.to_tags()) == exact
     assert Figures.from_tags(1, {}) is None
     assert Figures.from_tags(1, exact.to_tags() | {"sr.psnr": "high"}) is None
+
+
+NIQE = PerceptualFigures(
+    metric="niqe",
+    label="NIQE fitted on 7 photographs at half size (181 blocks): astronaut, …",
+    digest="c" * 64,
+    score=6.0,
+    discriminates=True,
+)
+GAN_HOLDER = dataclasses.replace(HOLDER, perceptual=NIQE)
+
+
+def gan(psnr=25.0, **changes) -> Figures:
+    return dataclasses.replace(GAN_HOLDER, version=2, psnr=psnr, perceptual=dataclasses.replace(NIQE, **changes))
+
+
+def test_of_adversarial_networks_the_more_natural_one_takes_the_title_though_its_psnr_is_lower():
+    decision = decide(gan(score=5.5), GAN_HOLDER)
+    assert decision.champion
+    assert decision.reason == "better: NIQE 5.5000 (25.00 dB) against NIQE 6.0000 (28.00 dB) of version 1"
+
+
+@pytest.mark.parametrize("score", [6.0, 6.5, math.nan, math.inf, None])
+def test_of_adversarial_networks_the_less_natural_one_is_refused_though_its_psnr_is_higher(score):
+    decision = decide(gan(psnr=35.0, score=score), GAN_HOLDER)
+    assert not decision.champion
+    assert decision.reason.startswith("refused: ")
+
+
+@pytest.mark.parametrize(
+    ("discriminates", "reason"),
+    [
+        (False, "refused: NIQE does not discriminate: it scores noise of the same PSNR no worse"),
+        (None, "refused: whether NIQE tells it from noise was not measured"),
+    ],
+)
+@pytest.mark.parametrize("holder", [GAN_HOLDER, None])
+def test_a_score_that_does_not_discriminate_gives_no_title(discriminates, reason, holder):
+    decision = decide(gan(score=1.0, discriminates=discriminates), holder)
+    assert not decision.champion
+    assert decision.reason.startswith(reason)
+
+
+def test_the_first_adversarial_network_whose_score_discriminates_takes_the_title():
+    assert decide(gan(score=9.0), None).champion
+
+
+def test_scores_by_another_pristine_model_cannot_be_compared():
+    decision = decide(gan(score=1.0, digest="f" * 64), GAN_HOLDER)
+    assert not decision.champion
+    assert (
+        "judged by NIQE fitted on 7 photographs at half size (181 blocks): astronaut, … (ffffffff)" in decision.reason
+    )
+
+
+@pytest.mark.parametrize(("new", "holder"), [(challenger(), GAN_HOLDER), (gan(score=1.0), HOLDER)])
+def test_psnr_and_niqe_cannot_be_compared(new, holder):
+    decision = decide(new, holder)
+    assert not decision.champion
+    assert "by PSNR" in decision.reason
+    assert decision.reason.endswith("not comparable")
+
+
+def test_perceptual_figures_survive_the_tags_of_the_registry():
+    for changes in ({}, {"score": 5.123456789012345}, {"score": None, "discriminates": None}, {"discriminates": False}):
+        exact = gan(**changes)
+        assert Figures.from_tags(2, exact.to_tags()) == exact
+    tags = GAN_HOLDER.to_tags()
+    assert "sr.perceptual.score" in tags
+    assert not any(name.startswith("sr.perceptual") for name in HOLDER.to_tags())
+    for broken in ({"sr.perceptual.score": "low"}, {"sr.perceptual.discriminates": "perhaps"}):
+        assert Figures.from_tags(1, tags | broken) is None
+    assert Figures.from_tags(1, {name: tag for name, tag in tags.items() if name != "sr.perceptual.digest"}) is None
+
+
+def test_the_registry_takes_an_adversarial_networks_figures_from_its_report():
+    scores = {"bicubic": (27.0, 12.0), "parent": (28.5, 10.0), "edsr": (27.5, 6.0), "control": (27.5, 11.0)}
+    about = Perceptual(label="NIQE of mine", digest="c" * 64, crop=4, judged="edsr", parent="parent", control="control")
+    report = EvalReport(
+        protocol=PROTOCOLS["benchmark-y"],
+        scale=4,
+        test_set="sample",
+        test_set_digest="a" * 64,
+        precision="float32",
+        scores=tuple(
+            ImageScore(model=model, image="chelsea", psnr=psnr, ssim=0.8, seconds=0.1, niqe=niqe)
+            for model, (psnr, niqe) in scores.items()
+        ),
+        perceptual=about,
+    )
+    card = Card(model="edsr", preset="small", options={}, scale=4)
+    figures = registry._figures(report, card, 3)
+    assert (figures.version, figures.psnr) == (3, 27.5)
+    expected = dataclasses.replace(NIQE, label="NIQE of mine")
+    assert figures.perceptual == expected
+    beside = dataclasses.replace(report, perceptual=dataclasses.replace(about, judged=None))
+    assert registry._figures(beside, card, 3).perceptual is None
