@@ -90,7 +90,8 @@ def load_model(path: Path, given: Given | None = None) -> LoadedModel:
     if path.suffix in FILE_SUFFIXES and not path.is_dir():
         return _load_file(path, given)
     if path.is_file():
-        raise CheckpointError(f"{path}: is not a weight file, expected one that ends in {', '.join(FILE_SUFFIXES)}")
+        endings = ", ".join(FILE_SUFFIXES)
+        raise CheckpointError(f"{path}: is not a weight file, expected one that ends in {endings}; unpack an archive")
     directory = model_of_run(path) if (path / CHECKPOINTS).is_dir() else path
     card = _without_given(read_card(directory), directory, given)
     weights = directory / WEIGHTS
@@ -283,16 +284,17 @@ def _plain_values() -> list[Any]:
 
 
 def _why_unread(path: Path, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    needed = re.search(r"GLOBAL (\S+) was not an allowed global|Trying to (?:call|instantiate|set)\D*?(\S+) ", text)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+        if not any(name.endswith("data.pkl") for name in names):
+            return f"is a zip archive around {shown(', '.join(names[:3]))}; unpack it and take the weight file in it"
+    text = " ".join(str(error).split()).rpartition("WeightsUnpickler error: ")[2]
+    needed = re.search(r"GLOBAL (\S+) (?:was|whose)|(?:unrecognized function|but got) (\S+)", text)
     if needed or "TorchScript" in text:
-        what = f"needs {shown(next(filter(None, needed.groups())))}" if needed else "is TorchScript"
+        what = f"needs {shown(needed[1] or needed[2])}" if needed else "is TorchScript"
         return (
             f"is no plain state dict but a pickle that {what} and could run code when it is read, expected tensors "
             "alone; where you trust it, load it with its own code and torch.save(network.state_dict(), file)"
         )
-    if zipfile.is_zipfile(path):
-        names = [name for name in zipfile.ZipFile(path).namelist() if not name.endswith("/")]
-        if not any(name.endswith("data.pkl") for name in names):
-            return f"is a zip archive around {shown(', '.join(names[:3]))}; unpack it and take the weight file in it"
-    return f"is truncated or damaged ({type(error).__name__}: {shown(text[:120])}); {_FETCH}"
+    return f"is truncated or damaged ({type(error).__name__}: {shown(text.partition('. ')[0][:100])}); {_FETCH}"
