@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from sr_core.errors import ConfigError, listed
+from sr_core.models.discriminator import check_side
 from sr_core.models.edsr import PRESETS as EDSR_PRESETS
 from sr_core.models.edsr import Edsr, EdsrConfig
 from sr_core.models.interpolation import Bicubic, Bilinear, InterpolationConfig, Lanczos, Nearest
@@ -83,16 +84,18 @@ def build(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> 
 
 
 def check_trainable(params: Params) -> None:
-    """What can be known of `params.model` before any work is done for it.
+    """What can be known of `params.model`, and of its discriminator, before any work is done for them.
 
     Raises:
-        ConfigError: as `build`, or the model has nothing to train.
+        ConfigError: as `build`, the model has nothing to train, or crops are too small for the discriminator.
     """
     model = params.model
     config_of(model.name, scale=params.data.scale, preset=model.preset, options=model.options)
     if not MODELS[model.name].is_trainable:
         trainable = ", ".join(name for name, entry in MODELS.items() if entry.is_trainable)
         raise ConfigError(f"model.name: {model.name} has no parameters to train, expected one of {trainable}")
+    if params.is_adversarial:
+        check_side(params.crop * params.data.scale)
 
 
 def config_of(name: str, *, scale: int, preset: str, options: Mapping[str, Any]) -> Any:

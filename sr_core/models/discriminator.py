@@ -16,6 +16,15 @@ SMALLEST_SIDE = 32  # HR pixels: two pixels are left of it after the four halvin
 SLOPE = 0.2  # of every LeakyReLU
 
 
+def check_side(side: int) -> None:
+    """Raises ConfigError where crops of `side` HR pixels are smaller than the 32 that a discriminator can judge."""
+    if side < SMALLEST_SIDE:
+        raise ConfigError(
+            f"train.crop: HR crops of {side} pixels are too small for the discriminator, expected at least "
+            f"{SMALLEST_SIDE} (train.crop or data.crop times data.scale)"
+        )
+
+
 class Discriminator(nn.Module):
     """(B, 3, S, S) RGB on 0..1 -> (B, 1) float32 logits, positive for "real"; inside, images are on [-1, 1]."""
 
@@ -26,11 +35,7 @@ class Discriminator(nn.Module):
             ConfigError: crops smaller than 32 HR pixels.
         """
         super().__init__()
-        if side < SMALLEST_SIDE:
-            raise ConfigError(
-                f"train.crop: HR crops of {side} pixels are too small for the discriminator, expected at least "
-                f"{SMALLEST_SIDE} (train.crop or data.crop times data.scale)"
-            )
+        check_side(side)
         first, last = num_features, 8 * num_features
         convs: list[nn.Module] = [_Block(3, first, stride=1, has_norm=False), _Block(first, first, stride=2)]
         for num_in in (first, 2 * first, 4 * first):

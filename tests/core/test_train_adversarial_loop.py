@@ -8,6 +8,7 @@ import torch
 from training import STEPS, digest, go, made, made_against, tensors, with_train
 
 from sr_core.errors import CheckpointError, ConfigError, DivergedError
+from sr_core.models import check_trainable
 from sr_core.params import ModelParams
 from sr_core.train import adversarial, checkpoint, metrics_log, run
 from sr_core.train.loop import describe
@@ -137,8 +138,12 @@ def test_nan_of_the_discriminator_ends_the_run_before_the_update(job, tmp_path, 
 
 def test_crops_too_small_for_the_discriminator_are_refused(job, tmp_path):
     params, dataset = job
-    with pytest.raises(ConfigError, match=r"train\.crop"):
-        go(with_train(params, crop=15), dataset, tmp_path)
+    small = with_train(params, crop=15)
+    message = r"train\.crop: HR crops of 30 pixels are too small for the discriminator, expected at least 32"
+    with pytest.raises(ConfigError, match=message):
+        check_trainable(small)
+    with pytest.raises(ConfigError, match=message):
+        go(small, dataset, tmp_path)
 
 
 def test_accumulating_changes_no_more_than_rounding(job, tmp_path):
