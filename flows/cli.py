@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from sr_core.errors import SrError
 
-CORE = ("inspect", "fetch", "shard", "train", "status", "evaluate", "upscale", "import", "export", "interpolate")
+CORE = (
+    *("inspect", "fetch", "shard", "train", "status", "evaluate", "fit-niqe", "upscale"),
+    *("import", "export", "interpolate"),
+)
 PIPELINE: Mapping[str, tuple[str, str]] = {
     "prepare": ("flows.prepare", "photographs to shards, as a flow"),
     "pipeline": ("flows.train", "from photographs to a registered model"),

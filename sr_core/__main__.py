@@ -4,9 +4,9 @@
     torchrun --nproc-per-node 2 -m sr_core train            several
     python -m flows.train edsr                              Ray Train, with everything around it
 
-Verbs: inspect, fetch, shard, train, status, evaluate, upscale, import, export, interpolate; each with --help. A failure
-is one sentence on standard error and an exit code that is not 0; 75 means that training was asked to stop and that the
-same command goes on.
+Verbs: inspect, fetch, shard, train, status, evaluate, fit-niqe, upscale, import, export, interpolate; each with --help.
+A failure is one sentence on standard error and an exit code that is not 0; 75 means that training was asked to stop and
+that the same command goes on.
 """
 
 import argparse
@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--output", type=Path, help="with --images, a folder for the report (default: data/reports/…)"
     )
+    fit = _verb(verbs, "fit-niqe", _fit_niqe, "fit the pristine model by which NIQE judges, for evaluate.niqe_model")
+    fit.add_argument("photographs", nargs="?", help="a folder, or sample (default: the training photographs)")
+    fit.add_argument("--output", type=Path, required=True, help="a .json file")
     upscale = _verb(verbs, "upscale", _upscale, "enlarge your own photographs with a finished model")
     upscale.add_argument("images", type=Path, nargs="+", help="photographs")
     upscale.add_argument("--model", type=Path, help=_MODEL)
@@ -218,6 +221,20 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             directory = report_directory(params, arguments.model)
     Console().print(table(report))
     print(f"report and pictures: {directory}")
+    return 0
+
+
+def _fit_niqe(arguments: argparse.Namespace) -> int:
+    from sr_core.evaluate import niqe
+    from sr_core.evaluate.perceptual import fit_named
+    from sr_core.progress import console
+
+    needed = arguments.photographs is None or arguments.params != PARAMS or Path(PARAMS).exists()
+    params = _params(arguments) if needed else from_dict(changes(arguments.set), where="--set")
+    with console() as progress:
+        pristine = fit_named(params.data, arguments.photographs, progress=progress)
+    niqe.write(arguments.output, pristine)
+    print(f"{pristine.label}\n-> {arguments.output}")
     return 0
 
 

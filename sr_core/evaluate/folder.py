@@ -5,6 +5,7 @@ from pathlib import Path
 from sr_core.errors import ConfigError, SrError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.metrics import PROTOCOLS
+from sr_core.evaluate.perceptual import judge_named
 from sr_core.evaluate.report import REPORT, evaluate_to
 from sr_core.evaluate.testsets import open_testset, scales_of
 from sr_core.params import Params
@@ -30,7 +31,7 @@ def evaluate_folder(
     Raises:
         CheckpointError: the model cannot be read.
         SourceError, ImageError: the folder holds no images for the model's scale, or some that do not fit.
-        SrError: something else than a report is at `output`.
+        SrError: something else than a report is at `output`, or evaluate.niqe_model is none.
         ConfigError: the scale is not known.
     """
     loaded = open_model(model, _scale(folder, model, scale))
@@ -47,6 +48,7 @@ def evaluate_folder(
         protocol=PROTOCOLS[params.evaluate.protocol],
         test_set=images.name,
         weights={card.model: card.weights_sha256} if card.weights_sha256 else {},
+        judge=judge_named(params, progress=progress),
         device=fastest_device(),
         progress=progress,
     )

@@ -139,8 +139,14 @@ def features(plane: Plane, *, step: int = BLOCK) -> NDArray[np.float64]:
     return np.concatenate(found, axis=1)
 
 
-def to_text(pristine: Pristine) -> str:
-    """`pristine` as the JSON that `read` reads."""
+def write(path: Path, pristine: Pristine) -> None:
+    """`pristine` as the .json file that `read` reads.
+
+    Raises:
+        SrError: `path` is not a .json's name.
+    """
+    if path.suffix != ".json":
+        raise SrError(f"{path}: expected a name that ends in .json, which is how pristine models are written")
     plain = {
         "version": VERSION,
         "mean": pristine.mean.tolist(),
@@ -148,7 +154,7 @@ def to_text(pristine: Pristine) -> str:
         "fitted_on": dict(pristine.fitted_on),
         "num_blocks": pristine.num_blocks,
     }
-    return files.to_json(plain)
+    files.write_atomic(path, files.to_json(plain))
 
 
 def read(path: Path) -> Pristine:

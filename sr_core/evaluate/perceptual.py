@@ -15,23 +15,20 @@ The noise is the same in all three channels: NIQE looks at luma, and so does the
 Shapes: H W HR size.
 """
 
-import copy
 import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from sr_core import files
 from sr_core.data import images, sources
 from sr_core.data.pairs import hr_files
 from sr_core.errors import SrError
 from sr_core.evaluate import metrics, niqe
-from sr_core.params import Params
+from sr_core.params import DataParams, Params
 from sr_core.progress import QUIET, Progress
 
 PARENT, CONTROL = "parent", "control"
@@ -121,23 +118,6 @@ def _error(psnr: float) -> float:
     return float(metrics.PEAK**2 / 10 ** (psnr / 10))
 
 
-def between(parent: nn.Module, network: nn.Module, alpha: float) -> nn.Module:
-    """A network of weights (1 - alpha) parent + alpha network; both are of one architecture and stay as they are."""
-    made = copy.deepcopy(network)
-    with torch.no_grad():
-        first, last = parent.state_dict(), made.state_dict()
-        for name, tensor in last.items():
-            if tensor.is_floating_point():  # counts of batches are not weights
-                tensor.copy_(torch.lerp(first[name].to(tensor), tensor, alpha))
-    return made
-
-
-def are_alike(one: nn.Module, other: nn.Module) -> bool:
-    """Whether both have the same tensors."""
-    shapes = ({name: tensor.shape for name, tensor in network.state_dict().items()} for network in (one, other))
-    return next(shapes) == next(shapes)
-
-
 def pristine_of(params: Params, *, progress: Progress = QUIET) -> niqe.Pristine:
     """The model in the file `evaluate.niqe_model`; null: fitted on the data set's training photographs.
 
@@ -159,23 +139,35 @@ def pristine_of(params: Params, *, progress: Progress = QUIET) -> niqe.Pristine:
         except SrError as error:
             progress.say(f"{error}; it is fitted again")
     pristine = fit(photographs, max_pixels=params.data.max_pixels, progress=progress)
-    files.write_atomic(kept, niqe.to_text(pristine))
+    niqe.write(kept, pristine)
     return pristine
 
 
-def fit_folder(params: Params, folder: Path | None, *, progress: Progress = QUIET) -> niqe.Pristine:
-    """A pristine model of the photographs in `folder`; None: of the training photographs of `params`.
+def fit_named(params: DataParams, what: str | None, *, progress: Progress = QUIET) -> niqe.Pristine:
+    """A pristine model of the photographs in the folder `what`; `sample`, None: of training photographs.
 
     Raises:
         SourceError, ImageError: there are no photographs, or too few for a model.
+        SrError: there is no such folder.
     """
-    if folder is None:
-        raw = sources.materialise(params.data, progress=progress)
-        return fit(hr_files(params.data, raw)["train"], max_pixels=params.data.max_pixels, progress=progress)
-    if not folder.is_dir():
-        raise SrError(f"{folder}: is not a folder, expected one of photographs to fit NIQE's pristine model on")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in images.SUFFIXES)
-    return fit(tuple(found), max_pixels=params.data.max_pixels, progress=progress)
+    if what is not None and (what != "sample" or Path(what).is_dir()):
+        folder = Path(what)
+        if not folder.is_dir():
+            raise SrError(f"{folder}: is not a folder, expected one of photographs to fit NIQE's pristine model on")
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in images.SUFFIXES)
+        return fit(tuple(found), max_pixels=params.max_pixels, progress=progress)
+    chosen = DataParams(root=params.root) if what else params
+    raw = sources.materialise(chosen, progress=progress)
+    return fit(hr_files(chosen, raw)["train"], max_pixels=params.max_pixels, progress=progress)
+
+
+def judge_named(params: Params, *, progress: Progress = QUIET) -> Judge | None:
+    """Who scores networks that have no parent: by `evaluate.niqe_model`, or nobody if it is null.
+
+    Raises:
+        SrError: the file is no pristine model.
+    """
+    return Judge(pristine=pristine_of(params, progress=progress)) if params.evaluate.niqe_model is not None else None
 
 
 def fit(photographs: tuple[Path, ...], *, max_pixels: int, progress: Progress = QUIET) -> niqe.Pristine:

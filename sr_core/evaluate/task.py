@@ -1,9 +1,11 @@
 """The evaluation of a task: its published model, on its validation images, into data/reports/<task>/."""
 
+import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from sr_core.data import index
 from sr_core.data.patches import open_dataset
@@ -11,11 +13,12 @@ from sr_core.data.sources import dataset_name
 from sr_core.errors import CheckpointError, ConfigError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.metrics import PROTOCOLS
-from sr_core.evaluate.perceptual import ALPHAS, PARENT, Judge, are_alike, between, pristine_of
+from sr_core.evaluate.perceptual import ALPHAS, PARENT, Judge, judge_named, pristine_of
 from sr_core.evaluate.report import evaluate_to
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
 from sr_core.train import run, start, weights
+from sr_core.train.exchange import blended
 from sr_core.train.weights import LoadedModel
 from sr_core.upscale import fastest_device
 
@@ -54,7 +57,7 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
     parent = _parent(params, loaded, progress) if params.is_adversarial else None
     return evaluate_to(
         report_directory(params, directory),
-        _networks(loaded, parent),
+        _networks(loaded, parent, progress),
         images,
         protocol=PROTOCOLS[params.evaluate.protocol],
         weights={
@@ -68,23 +71,30 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
     )
 
 
-def _networks(loaded: LoadedModel, parent: LoadedModel | None) -> dict[str, nn.Module]:
+def _networks(loaded: LoadedModel, parent: LoadedModel | None, progress: Progress) -> dict[str, nn.Module]:
     """The networks to measure: the parent, those between, and the one that it is about, last."""
     own = {loaded.card.model: loaded.network}
     if parent is None:
         return own
-    if not are_alike(parent.network, loaded.network):
-        return {PARENT: parent.network, **own}
-    mixed = {f"alpha {alpha:g}": between(parent.network, loaded.network, alpha) for alpha in ALPHAS}
+    try:
+        mixed = {f"alpha {alpha:g}": _filled(loaded.network, blended(parent, loaded, alpha)) for alpha in ALPHAS}
+    except CheckpointError as error:
+        progress.say(f"the report has no interpolations: {error}")
+        mixed = {}
     return {PARENT: parent.network, **mixed, **own}
 
 
+def _filled(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Another network like `network`, with these weights."""
+    made = copy.deepcopy(network)
+    made.load_state_dict(tensors)
+    return made
+
+
 def _judge(params: Params, loaded: LoadedModel, parent: LoadedModel | None, progress: Progress) -> Judge | None:
-    if not params.is_adversarial and params.evaluate.niqe_model is None:
-        return None
-    pristine = pristine_of(params, progress=progress)
     if not params.is_adversarial:
-        return Judge(pristine=pristine)
+        return judge_named(params, progress=progress)
+    pristine = pristine_of(params, progress=progress)
     return Judge(pristine=pristine, judged=loaded.card.model, parent=PARENT if parent else None)
 
 

@@ -19,7 +19,7 @@ from sr_core.errors import ImageError, SrError
 from sr_core.evaluate import niqe, tradeoff
 from sr_core.evaluate.benchmark import EvalReport, ImageScore, evaluate, from_dict
 from sr_core.evaluate.metrics import PROTOCOLS, psnr
-from sr_core.evaluate.perceptual import Judge, Perceptual, are_alike, between, fit_folder, noisy, pristine_of
+from sr_core.evaluate.perceptual import Judge, Perceptual, fit_named, noisy, pristine_of
 from sr_core.evaluate.report import evaluate_to, flat_metrics
 from sr_core.evaluate.tables import table, verdict
 from sr_core.params import EvaluateParams, Params
@@ -106,36 +106,9 @@ def test_a_parent_that_is_no_better_gets_no_noise(wanted: float) -> None:
     assert noisy(parent, hr, psnr=wanted, key="a", protocol=WHOLE, scale=2) is parent
 
 
-def test_weights_between_two_networks_are_their_weighted_mean() -> None:
-    parent, network = edsr(0), edsr(1)
-    before = [{name: tensor.clone() for name, tensor in each.state_dict().items()} for each in (parent, network)]
-    made = between(parent, network, 0.3)
-    for name, tensor in made.state_dict().items():
-        torch.testing.assert_close(tensor, 0.7 * before[0][name] + 0.3 * before[1][name])
-    for each, was in zip((parent, network), before, strict=True):
-        assert all(torch.equal(tensor, was[name]) for name, tensor in each.state_dict().items())
-    for alpha, end in ((0.0, parent), (1.0, network)):
-        ends = between(parent, network, alpha).state_dict()
-        assert all(torch.equal(tensor, ends[name]) for name, tensor in end.state_dict().items())
-
-
-def test_counts_are_not_interpolated() -> None:
-    parent, network = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-    network(torch.ones(2, 3, 4, 4))
-    made = between(parent, network, 0.5)
-    assert int(made.num_batches_tracked) == 1
-    torch.testing.assert_close(made.running_mean, network.running_mean / 2)
-
-
-def test_networks_of_other_shapes_are_not_alike() -> None:
-    assert are_alike(edsr(0), edsr(1))
-    assert not are_alike(edsr(0), edsr(0, num_features=4))
-    assert not are_alike(edsr(0), edsr(0, num_blocks=2))
-
-
 def test_every_network_and_the_control_are_measured() -> None:
     parent, network = edsr(0), edsr(1)
-    networks = {"parent": parent, "alpha 0.5": between(parent, network, 0.5), "edsr": network}
+    networks = {"parent": parent, "alpha 0.5": edsr(2), "edsr": network}
     seen = []
     by = judge(judged="edsr", parent="parent")
     report = evaluate(networks, Images(), protocol=Y, test_set="waves", judge=by, observe=seen.append)
@@ -235,7 +208,7 @@ def test_metrics_are_those_of_the_judged_network() -> None:
 
 def test_the_report_has_the_tradeoff_and_pictures_of_three_networks(tmp_path: Path) -> None:
     parent, network = edsr(0), edsr(1)
-    networks = {"parent": parent, "alpha 0.5": between(parent, network, 0.5), "edsr": network}
+    networks = {"parent": parent, "alpha 0.5": edsr(2), "edsr": network}
     by = judge(judged="edsr", parent="parent")
     report = evaluate_to(tmp_path / "task", networks, Images(), protocol=Y, test_set="waves", judge=by)
     names = {"report.json", "metrics.json", "a.png", "b.png", "comparison.png", "perception_distortion.png"}
@@ -293,7 +266,7 @@ def test_the_pristine_model_is_of_the_training_photographs_and_is_kept(photograp
 def test_a_named_model_is_taken(photographs: Params, tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     given = niqe.fit([("mine", lambda: noise(400, 400))])
-    path.write_text(niqe.to_text(given))
+    niqe.write(path, given)
     named = dataclasses.replace(photographs, evaluate=EvaluateParams(niqe_model=str(path)))
     assert pristine_of(named).digest == given.digest
     gone = dataclasses.replace(photographs, evaluate=EvaluateParams(niqe_model=str(tmp_path / "gone.json")))
@@ -302,13 +275,13 @@ def test_a_named_model_is_taken(photographs: Params, tmp_path: Path) -> None:
 
 
 def test_a_model_of_a_folder(photographs: Params, tmp_path: Path) -> None:
-    assert list(fit_folder(photographs, tmp_path / "photos").fitted_on) == ["00", "01", "02"]
-    assert list(fit_folder(photographs, None).fitted_on) == ["01", "02"]
+    assert list(fit_named(photographs.data, str(tmp_path / "photos")).fitted_on) == ["00", "01", "02"]
+    assert list(fit_named(photographs.data, None).fitted_on) == ["01", "02"]
     with pytest.raises(SrError, match="is not a folder"):
-        fit_folder(photographs, tmp_path / "nowhere")
+        fit_named(photographs.data, str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="0 photographs have 0 blocks"):
-        fit_folder(photographs, tmp_path / "empty")
+        fit_named(photographs.data, str(tmp_path / "empty"))
 
 
 def test_a_large_data_set_is_sampled_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,7 @@ def test_too_few_blocks_are_one_sentence() -> None:
 def test_a_model_there_and_back_is_exact(tmp_path: Path) -> None:
     own = fitted(made())
     path = tmp_path / "niqe.json"
-    path.write_text(niqe.to_text(own))
+    niqe.write(path, own)
     back = niqe.read(path)
     assert (back.digest, back.label, back.fitted_on) == (own.digest, own.label, own.fitted_on)
     assert niqe.niqe(made(200, 300), back) == niqe.niqe(made(200, 300), own)
@@ -163,7 +163,9 @@ def test_the_published_form_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:
-    whole = json.loads(niqe.to_text(fitted(made())))
+    path = tmp_path / "niqe.json"
+    niqe.write(path, fitted(made()))
+    whole = json.loads(path.read_text())
     broken = [
         "{",
         "[]",
@@ -173,7 +175,6 @@ def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:
         json.dumps({**whole, "mean": [None, *whole["mean"][1:]]}),
         json.dumps({key: value for key, value in whole.items() if key != "fitted_on"}),
     ]
-    path = tmp_path / "niqe.json"
     for text in broken:
         path.write_text(text)
         with pytest.raises(SrError, match=r"niqe\.json: is not a pristine model of NIQE .*fit-niqe") as caught:

@@ -20,6 +20,7 @@ OPTIONS = {
     "train": set(),
     "status": {"run"},
     "evaluate": {"--model", "--images", "--output"},
+    "fit-niqe": {"photographs", "--output"},
     "upscale": {"images", "--model", "--output", "--overwrite"},
     "import": {"file", "--output", "--overwrite"},
     "export": {"model", "--output", "--overwrite"},

@@ -35,7 +35,7 @@ ROOMS = {
 BESIDE = {
     "sr_core.train": {"sr_core.evaluate.metrics"},
     "sr_core.evaluate.folder": {"sr_core.train.weights"},
-    "sr_core.evaluate.task": {"sr_core.train.run", "sr_core.train.start", "sr_core.train.weights"},
+    "sr_core.evaluate.task": {f"sr_core.train.{name}" for name in ("exchange", "run", "start", "weights")},
 }
 TOOLS = {
     "ray": {"flows/cluster.py", "flows/launch.py", "flows/shard_tasks.py"},
