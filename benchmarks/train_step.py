@@ -20,7 +20,10 @@ from torch.nn import functional
 
 from sr_core.data.patches import Batch
 from sr_core.models import MODELS, build
+from sr_core.models.fast_layers import PReLU, UnshuffledConv2d
 from sr_core.models.layers import Float32Conv2d, NormalisedConv2d, SubPixelConv2d
+from sr_core.models.rrdb import SLOPE, DenseBlock
+from sr_core.models.srresnet import Upsampling
 from sr_core.models.wdsr import BlockB
 from sr_core.params import DataParams, ModelParams, Params, TrainParams
 from sr_core.precision import resolve
@@ -113,8 +116,11 @@ def _of_plain_layers(module: nn.Module) -> nn.Module:
     """The same network out of torch's own layers, as public trainers write it."""
     for name, child in module.named_children():
         setattr(module, name, _of_plain_layers(child))
-    if isinstance(module, BlockB):
-        return _PlainBlock(module)
+    if isinstance(module, PReLU):
+        return nn.PReLU()
+    for kind, plain in {BlockB: _PlainBlock, DenseBlock: _PlainDenseBlock, Upsampling: _PlainUpsampling}.items():
+        if isinstance(module, kind):
+            return plain(module)
     if isinstance(module, NormalisedConv2d):
         return _weight_normalised(module)
     if not isinstance(module, SubPixelConv2d | Float32Conv2d):
@@ -122,6 +128,8 @@ def _of_plain_layers(module: nn.Module) -> nn.Module:
     padding = module.kernel_size[0] // 2
     plain = nn.Conv2d(module.in_channels, module.out_channels, module.kernel_size[0], padding=padding)
     plain.load_state_dict(module.state_dict())
+    if isinstance(module, UnshuffledConv2d):
+        return _PlainHead(plain)
     return nn.Sequential(plain, nn.PixelShuffle(module.scale)) if isinstance(module, SubPixelConv2d) else plain
 
 
@@ -142,6 +150,43 @@ class _PlainBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x) * self.res_scale
+
+
+class _PlainDenseBlock(nn.Module):
+    """RRDB's dense block by concatenation."""
+
+    def __init__(self, block: DenseBlock) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList((block.conv1, block.conv2, block.conv3, block.conv4))
+        self.last, self.res_scale = block.conv5, block.res_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [x]
+        for conv in self.convs:
+            features.append(functional.leaky_relu(conv(torch.cat(features, 1)), SLOPE, inplace=True))
+        return x + self.last(torch.cat(features, 1)) * self.res_scale
+
+
+class _PlainUpsampling(nn.Module):
+    """SRResNet's stage, always shuffled."""
+
+    def __init__(self, stage: Upsampling) -> None:
+        super().__init__()
+        self.body = nn.Sequential(stage.conv, stage.activation)
+
+    def forward(self, x: Tensor, **_before: bool) -> Tensor:
+        return self.body(x)
+
+
+class _PlainHead(nn.Module):
+    """SRResNet's last convolution, behind the shuffle."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, **_before: int) -> Tensor:
+        return self.conv(x)
 
 
 def _machine(arguments: argparse.Namespace) -> str:

@@ -44,8 +44,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 class DenseBlock(nn.Module):
     """x + beta * conv5([x, y1..y4]), y_k = LeakyReLU(conv_k([x, y1..y_(k-1)])).
 
-    All features lie in one tensor; each convolution reads its beginning and writes behind it. What is kept for the
-    backward pass is that tensor, F + 4G channels, where concatenating keeps 4F + 10G, and the four results again.
+    Its backward pass needs nothing but all features in one tensor, F + 4G channels, of which every convolution read the
+    beginning. autograd would keep what each of them read, and y1..y4: measured in bf16, F = 64 and G = 32, batch 16 of
+    48x48, on a CPU with AMX, 14 MB for 57 MB a block, in the same time.
     """
 
     def __init__(self, num_features: int, num_growth: int, res_scale: float) -> None:
@@ -73,51 +74,60 @@ class DenseBlock(nn.Module):
 
 
 class _Dense(torch.autograd.Function):
-    """conv5 of the features, the features growing in one tensor; x's type is that of all computation."""
+    """conv5's result, of weight and bias of the five; x's type is that of all computation."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        weights, biases = parameters[::2], parameters[1::2]
-        num_in, growth = x.shape[1], weights[0].shape[0]
-        size = (x.shape[0], num_in + NUM_GROWING * growth, *x.shape[2:])
-        features = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        features[:, :num_in] = x
-        end = num_in
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            new = functional.conv2d(_beginning(features, end), weight.to(x.dtype), bias.to(x.dtype), padding=1)
-            features[:, end : end + growth] = functional.leaky_relu_(new, SLOPE)
-            end += growth
-        ctx.save_for_backward(features, *weights)
-        return functional.conv2d(features, weights[-1].to(x.dtype), biases[-1].to(x.dtype), padding=1)
+        *pairs, (last, last_bias) = zip(parameters[::2], parameters[1::2], strict=True)
+        features = x
+        for weight, bias in pairs:
+            new = functional.conv2d(features, weight.to(x.dtype), bias.to(x.dtype), padding=1)
+            features = torch.cat((features, functional.leaky_relu_(new, SLOPE)), 1)
+        ctx.save_for_backward(features, *parameters[::2])
+        return functional.conv2d(features, last.to(x.dtype), last_bias.to(x.dtype), padding=1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         features, *weights = ctx.saved_tensors
-        to_features, *to_last = _backward(gradients[0], features, weights[-1])
-        end, found = features.shape[1], [to_last]
-        for weight in reversed(weights[:-1]):
-            begin = end - weight.shape[0]
-            to_new, new = to_features[:, begin:end], features[:, begin:end]
-            to_new = torch.ops.aten.leaky_relu_backward(to_new, new, SLOPE, True)
-            to_beginning, *to_parameters = _backward(to_new, _beginning(features, begin), weight)
-            to_features[:, :begin] += to_beginning
-            found.append(to_parameters)
-            end = begin
-        return to_features[:, :end], *(gradient for pair in reversed(found) for gradient in pair)
+        weights.reverse()
+        end, growth, found = features.shape[1], weights[-1].shape[0], _channels_last(gradients[0])
+        while end > weights[-1].shape[1]:  # found: of the results of conv5, conv4, ...
+            to_new = _to_features(found, weights, slice(end - growth, end))
+            new = _channels_last(features[:, end - growth : end])
+            found = torch.cat((found, torch.ops.aten.leaky_relu_backward(to_new, new, SLOPE, True)), 1)
+            end -= growth
+        to_x = _to_features(found, weights, slice(0, end))
+        sizes, dtype = [weight.shape[0] for weight in weights], weights[0].dtype
+        to_biases = torch.split(found.sum((0, 2, 3), dtype=dtype), sizes)
+        # one convolution for all weights, some of whose results belong to none: five would first copy their features
+        products = torch.split(_to_weight(features, found).to(dtype), sizes)
+        to_weights = [product[:, : weight.shape[1]] for product, weight in zip(products, weights, strict=True)]
+        pairs = zip(reversed(to_weights), reversed(to_biases), strict=True)
+        return to_x, *(gradient for pair in pairs for gradient in pair)
 
 
-def _beginning(features: Tensor, end: int) -> Tensor:
-    return features[:, :end].contiguous(memory_format=torch.channels_last)
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
 
 
-def _backward(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a 3x3 convolution with respect to its input, weight and bias, the latter two in float32."""
-    once, wanted = [1, 1], [True, True, False]
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
-    to_x, to_weight, _ = torch.ops.aten.convolution_backward(
-        gradient, x, weight.to(x.dtype), None, once, once, once, False, [0, 0], 1, wanted
-    )
-    return to_x, to_weight.to(weight.dtype), gradient.sum((0, 2, 3), dtype=weight.dtype)
+def _to_features(found: Tensor, weights: list[Tensor], features: slice) -> Tensor:
+    """The gradient of some features, from those of the results of the convolutions that read them.
+
+    These are the last so many of the block: `weights` begins with conv5's, `found` with the gradient of its result.
+    """
+    readers = torch.cat([weight[:, features] for weight in weights if weight.shape[1] >= features.stop])
+    weight = readers.flip(2, 3).transpose(0, 1).to(found.dtype)
+    return functional.conv2d(found, _channels_last(weight), padding=1)
+
+
+def _to_weight(x: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of a 3x3 convolution's weight: (B, C, H, W), (B, C', H, W) -> (C', C, 3, 3)."""
+    once, wanted = [1, 1], [False, True, False]
+    weight = _channels_last(x.new_empty(gradient.shape[1], x.shape[1], 3, 3))  # only its shape counts
+    out: Tensor = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, once, once, once, False, [0, 0], 1, wanted
+    )[1]
+    return out
 
 
 class ResidualBlock(nn.Module):
