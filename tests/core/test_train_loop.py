@@ -214,6 +214,14 @@ def test_without_ema_the_trained_weights_are_published(job, tmp_path):
     assert not any(name.startswith("ema/") for name in tensors)
 
 
+def test_a_checkpoints_names_stay_what_they_were(whole):
+    names = checkpoint.load_tensors(checkpoint.newest(whole / "checkpoints").path).keys()
+    own = {name.removeprefix("network/") for name in names if name.startswith("network/")}
+    assert {"head.weight", "body.0.conv1.bias", "tail.weight"} < own
+    slots = {f"adam/{name}/{slot}" for name in own for slot in ("step", "exp_avg", "exp_avg_sq")}
+    assert names == {f"network/{name}" for name in own} | {f"ema/{name}" for name in own} | slots
+
+
 def test_the_moving_average_is_the_formula(job):
     params, dataset = job
     state = fresh(params, World())
