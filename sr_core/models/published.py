@@ -45,8 +45,8 @@ def recognise(state: Mapping[str, Tensor], given: Given | None = None) -> Recogn
     """The network whose weights `state` holds.
 
     Raises:
-        CheckpointError: it is none that is known (says the nearest and what it lacks), one known not to be here, one
-            whose colours are in another order, or not what was given.
+        CheckpointError: it is none that is known (says the nearest and what it lacks), one known not to be here, or one
+            whose colours are in another order.
     """
     given = given or Given()
     all_readings = list(readings(state))
@@ -61,11 +61,6 @@ def recognise(state: Mapping[str, Tensor], given: Given | None = None) -> Recogn
 
 
 def _recognised(layout: Layout, read: Read, layers: Layers, given: Given) -> Recognised:
-    model = given.model or read.model
-    if model not in TWINS.get(read.model, (read.model,)):
-        raise CheckpointError(f"holds {read.model} by the names of {layout.source}, but model.name is {model}")
-    if given.scale not in {None, read.scale}:
-        raise CheckpointError(f"holds {read.model} for x{read.scale}, but data.scale is {given.scale}")
     tensors = {}
     for layer, leaves in layers.items():
         if layer in MEANS:
@@ -75,9 +70,10 @@ def _recognised(layout: Layout, read: Read, layers: Layers, given: Given) -> Rec
         factors = {"bias": of_bias, "direction": 1.0}
         for leaf, stored in leaves.items():
             name = f"{ours}.{_OURS.get(leaf, leaf)}"
-            tensors[name] = stored.tensor.float() * factors.get(leaf, of_weight)
+            factor = factors.get(leaf, of_weight)
+            tensors[name] = stored.tensor.float() if factor == 1.0 else stored.tensor.float() * factor
     return Recognised(
-        name=model,
+        name=given.model if given.model and given.model in TWINS.get(read.model, ()) else read.model,
         options={**read.options, **given.options},
         scale=read.scale,
         tensors=tensors,

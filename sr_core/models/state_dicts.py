@@ -7,6 +7,7 @@ DistributedDataParallel, torch.compile or a surrounding module give them.
 import dataclasses
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor
 
 from sr_core.errors import CheckpointError
@@ -67,12 +68,21 @@ def find(loaded: object, depth: int = 0) -> dict[str, Tensor]:
                 return find(loaded[wrapper], depth + 1)
         tensors = {name: item for name, item in loaded.items() if isinstance(name, str) and isinstance(item, Tensor)}
         if any("." in name for name in tensors):
-            return tensors
+            return _dense(tensors)
     kind = f"a mapping with {_some(loaded)}" if isinstance(loaded, Mapping) else type(loaded).__name__
     raise CheckpointError(
         f"holds {kind}, expected a state dict: tensors by name, alone or as one of {', '.join(WRAPPERS)}; save it with "
         "torch.save(network.state_dict(), file)"
     )
+
+
+def _dense(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+            raise CheckpointError(
+                f"{name} is quantised, sparse or complex, expected dense real numbers; convert it first"
+            )
+    return tensors
 
 
 def _some(loaded: Mapping[object, object]) -> str:

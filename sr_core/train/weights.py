@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import warnings
 import zipfile
@@ -201,6 +202,7 @@ def _load_published(path: Path, loaded: object, given: Given | None) -> LoadedMo
         found = recognise(state_dicts.find(loaded), given)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+    _check_given(found, given, path)
     sha256 = files.record_of(path).sha256
     preset, options = _preset_and_options(found)
     card = Card(
@@ -213,6 +215,17 @@ def _load_published(path: Path, loaded: object, given: Given | None) -> LoadedMo
         licence=AUTHORS_LICENCE,
     )
     return LoadedModel(network=_built(card, dict(found.tensors), path, found), card=card, assumed=found.assumed)
+
+
+def _check_given(found: Recognised, given: Given | None, path: Path) -> None:
+    """Whether the file holds the network that is given, if one is; else says the first key that differs."""
+    name, scale = (given.model if given else None) or found.name, (given.scale if given else None) or found.scale
+    if (name, scale) == (found.name, found.scale):
+        return
+    options = found.options if name == found.name else {}
+    wanted = models.build(name, scale=scale, preset="small", options=options)
+    held = f"{path}: holds {found.name} x{found.scale} by the names of {found.source}"
+    check_tensors(wanted, found.tensors, f"{held}, and not {name} x{scale}", f"{name} x{scale}", found.name_in_file)
 
 
 def _preset_and_options(found: Recognised) -> tuple[str, dict[str, Any]]:
@@ -245,8 +258,13 @@ def check_tensors(
         shape = tuple(tensors[name].shape) if name in tensors else "absent"
         if expected != shape:
             raise CheckpointError(f"{where}: {shown_as(name)} is {shape}, {what} has {expected}")
-        if not bool(torch.isfinite(tensors[name]).all()):
+        if not _is_finite(tensors[name]):
             raise CheckpointError(f"{where}: {shown_as(name)} holds NaN or infinity; take another checkpoint")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite: a sum, at a quarter of the price, says so unless it overflows."""
+    return math.isfinite(tensor.sum(dtype=torch.float64).item()) or bool(torch.isfinite(tensor).all())
 
 
 def _check_head(path: Path) -> None:

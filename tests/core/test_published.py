@@ -215,12 +215,29 @@ def test_another_mean_colour_is_refused_and_one_without_is_divkks():
     assert recognise(without).scale == 2
 
 
-def test_what_is_given_must_fit():
-    state = authors.EdsrPytorch(2).state_dict()
-    assert "holds edsr for x2, but data.scale is 3" in refused(state, Given(scale=3))
-    assert "holds edsr by the names of EDSR-PyTorch's EDSR, but model.name is rrdb" in refused(
-        state, Given(model="rrdb")
-    )
+@pytest.mark.parametrize(
+    ("build", "given", "said"),
+    [
+        (authors.EdsrPytorch, Given(scale=3), "tail.0.0.weight is (32, 8, 3, 3), edsr x3 has (72, 8, 3, 3)"),
+        (authors.EdsrPytorch, Given(model="srresnet"), "head.0.weight is (8, 3, 3, 3), srresnet x2 has (32, 3, 9, 9)"),
+        (authors.EsrganOld, Given(scale=4), "upsampler.1.weight is absent, rrdb x4 has (8, 8, 3, 3)"),
+        (authors.WdsrJiahui, Given(model="edsr"), "head.0.weight is absent, edsr x2 has (32, 3, 3, 3)"),
+    ],
+)
+def test_what_is_given_must_fit(build, given, said, tmp_path):
+    network = build(2, "a") if build is authors.WdsrJiahui else build(2)
+    path = saved(network, tmp_path / "net.pt")
+    with pytest.raises(CheckpointError) as caught:
+        load_model(path, given)
+    wanted = f"{given.model or ''} x{given.scale or 2}".strip()
+    assert f"and not {wanted}" in str(caught.value) or f" {wanted}: " in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("tensor", [torch.ones(8).to_sparse(), torch.ones(8) * 1j], ids=["sparse", "complex"])
+def test_tensors_that_are_not_dense_numbers_are_refused(tensor):
+    state = {**authors.EdsrPytorch(2).state_dict(), "head.0.bias": tensor}
+    assert "head.0.bias is quantised, sparse or complex" in refused(state)
 
 
 @pytest.mark.parametrize("wrong", [3, [1], {}, {"epoch": 3}, {"state_dict": {}}, {"a": torch.ones(1)}])
