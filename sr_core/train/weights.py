@@ -93,7 +93,7 @@ def load_model(path: Path, given: Given | None = None) -> LoadedModel:
     if path.is_file():
         endings = ", ".join(FILE_SUFFIXES)
         raise CheckpointError(f"{path}: is not a weight file, expected one that ends in {endings}; unpack an archive")
-    directory = model_of_run(path) if (path / CHECKPOINTS).is_dir() else path
+    directory = _directory_of(path)
     card = _without_given(read_card(directory), directory, given)
     weights = directory / WEIGHTS
     found = files.record_of(weights).sha256 if weights.is_file() else "no file"
@@ -142,7 +142,13 @@ def digits_of(given: Path) -> str:
     """What tells a model from others in the name of a folder: of its weights' sha256, or its name if it has none."""
     if is_interpolation(given):
         return str(given)
-    return (files.record_of(given).sha256 if given.is_file() else load_model(given).card.weights_sha256)[:8]
+    sha256 = files.record_of(given).sha256 if given.is_file() else read_card(_directory_of(given)).weights_sha256
+    return sha256[:8]
+
+
+def _directory_of(path: Path) -> Path:
+    """The model directory that is meant by a model directory or a run directory."""
+    return model_of_run(path) if (path / CHECKPOINTS).is_dir() else path
 
 
 def model_of_run(run_dir: Path) -> Path:

@@ -20,6 +20,7 @@ from sr_core.evaluate.task import evaluate_task, report_directory
 from sr_core.models.card import Card
 from sr_core.params import ModelParams, Params, to_dict
 from sr_core.progress import QUIET
+from sr_core.train.exchange import export_model
 from sr_core.train.run import model_directory
 from sr_core.train.weights import save_model
 
@@ -118,3 +119,15 @@ def test_the_verb_upscale(params: Params, tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().err.endswith("exists already; choose another target or add --overwrite\n")
     assert main([*command, "--overwrite"]) == 0
     assert target.read_bytes() == first
+
+
+@pytest.mark.parametrize("what", ["a name", "a single file"])
+def test_any_model_is_measured_on_the_validation_images(params: Params, what: str, tmp_path: Path) -> None:
+    file = tmp_path / "edsr.safetensors"
+    export_model(model_directory(params), file)
+    model = Path("lanczos") if what == "a name" else file
+    command = ["evaluate", "--params", str(tmp_path / "params.yaml"), "--model", str(model)]
+    assert main(command) == 0
+    report = read_report(report_directory(params, model) / "report.json")
+    assert report.models == ("bicubic", "lanczos" if what == "a name" else "edsr")
+    assert report_directory(params, model) != report_directory(params)
