@@ -6,11 +6,13 @@ champion is decided in flows/champion.py and stored with its reason as the tag `
 with a version (`train.start: models:/…`); `with_start` brings it here.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,16 +35,24 @@ CHAMPION = "champion"
 
 
 def record_report(client: Any, run_id: str, report_dir: Path) -> None:
-    """Adds an evaluation to a run: metrics.json's numbers as `report/…`, and every file as an artefact."""
+    """Adds an evaluation to a run: metrics.json's numbers (yes is 1) as `report/…`, and every file as an artefact."""
     from mlflow.entities import Metric
 
     path = report_dir / "metrics.json"
-    values = {f"report/{key}": float(value) for key, value in flatten(json.loads(path.read_text())).items()}
+    values = {f"report/{key}": float(value) for key, value in _numbers(json.loads(path.read_text()))}
     known = client.get_run(run_id).data.metrics
     written_ms = int(path.stat().st_mtime * 1000)
     new = [Metric(key, value, written_ms, 0) for key, value in values.items() if known.get(key) != value]
     client.log_batch(run_id, metrics=new)
     client.log_artifacts(run_id, str(report_dir), "report")
+
+
+def _numbers(tree: Any) -> Iterator[tuple[str, float]]:
+    for key, text in flatten(tree).items():
+        with contextlib.suppress(ValueError):  # a name
+            value = json.loads(text)
+            if isinstance(value, int | float):
+                yield key, value
 
 
 def register(params: config.Params, model_dir: Path, report_dir: Path) -> RegisteredVersion:

@@ -63,7 +63,10 @@ def evaluate(params: Params) -> EvalReport:
         report = evaluate_task(params, progress=progress)
     create_table_artifact(
         key=f"report-{params.task}",
-        table=[{"image": one.image, "model": one.model, "PSNR": one.psnr, "SSIM": one.ssim} for one in report.scores],
+        table=[
+            {"image": one.image, "model": one.model, "PSNR": one.psnr, "SSIM": one.ssim, "NIQE": one.niqe}
+            for one in report.scores
+        ],
         description=f"{report.describe()}; pictures in {report_directory(params)}",
     )
     return report

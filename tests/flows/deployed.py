@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "true", "NO_COLOR": "1"}
 
 
-def write_project(folder: Path, **train) -> None:
+def write_project(folder: Path, *, size: tuple[int, int] = (64, 72), **train) -> None:
     """params.yaml of a job of seconds, three photographs, and what Prefect reads in a project's folder."""
     for name in ("prefect.yaml", "prefect.toml"):
         shutil.copyfile(ROOT / name, folder / name)
     random = np.random.default_rng(0)
     for i in range(3):
-        write_png(folder / "photographs" / f"{i}.png", random.integers(0, 256, (64, 72, 3), dtype=np.uint8))
+        write_png(folder / "photographs" / f"{i}.png", random.integers(0, 256, (*size, 3), dtype=np.uint8))
     fields = {"steps": 300, "batch": 2, "lr_milestones": [], "log_every": 10, "eval_every": 100, "checkpoint_every": 10}
     params = made.params(
         folder,
