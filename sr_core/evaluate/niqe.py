@@ -95,7 +95,7 @@ def fit(photographs: Iterable[tuple[str, Callable[[], NDArray[np.uint8]]]]) -> P
 
     Reducing rids photographs of the grain and the JPEG that few are without, and which a model of them takes for
     natural. Measured on the sample, with noise that costs EDSR's output 0.5 dB: by a model of the seven photographs as
-    they are that noise made it 10 % more natural, by one of them reduced 34 % less so. (By their 74 sharp blocks as
+    they are that noise made it 10 % more natural, by one of them reduced 33 % less so. (By their 74 sharp blocks as
     they are, whose covariance is too poor, noise took a third off a blurred photograph's score.)
 
     Raises:

@@ -86,8 +86,9 @@ def test_an_image_with_fewer_than_two_blocks_has_no_score(height: int, width: in
 
 
 def test_plain_images_have_no_score_and_plain_areas_no_say() -> None:
-    for grey in (0, 100, 255):
+    for grey in (0, 77, 100, 255):
         assert niqe.niqe(np.full((200, 300, 3), grey, np.uint8), simple()) is None
+        assert not niqe._mscn(np.full((40, 40), grey / 1.0))[0].any()  # 0 exactly: rounding takes no side
     half = made(192, 192)
     half[:, :96] = 77
     found = niqe.features(plane_of(half))
