@@ -80,7 +80,8 @@ def _check_recipes(tree: Mapping[str, Any], recipes: Any, problems: list[str]) -
     if not isinstance(recipes, Mapping):
         problems.append(f"{RECIPES}: is {recipes!r}, expected names of networks and their sections below it")
         return
-    own: list[str] = []
+    # whether its crops fit into this data is asked of the chosen one alone
+    tree, own = {key: value for key, value in tree.items() if key != "data"}, list[str]()
     _build(Params, tree, "", own)
     for name, recipe in recipes.items():
         where, wrong = f"{RECIPES}.{name}", []

@@ -268,6 +268,12 @@ def test_every_recipe_is_checked_whichever_is_chosen(tmp_path):
         assert part in said
 
 
+def test_shards_of_smaller_crops_hinder_only_the_recipe_that_is_chosen(tmp_path):
+    text = RECIPES + "  srresnet: {train: {crop: 24}}\n"
+    assert load(tmp_path, text, "data.crop=8").crop == 8
+    assert "train.crop: is 24, expected 8" in complaint(tmp_path, text, "data.crop=8", "model.name=srresnet")
+
+
 def test_a_training_crop_is_cut_from_the_stored_one():
     assert config.from_dict({"data": {"crop": 48}}).crop == 48
     assert config.from_dict({"data": {"crop": 48}, "train": {"crop": 24}}).crop == 24
