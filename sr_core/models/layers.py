@@ -80,7 +80,7 @@ class _IntegerRelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         # NaN with a sign lies above -infinity's bits, every other negative number at them or below
-        nn.functional.threshold_(x.view(torch.int16), _NEGATIVE_INFINITY, 0)
+        nn.functional.threshold(x.view(torch.int16), _NEGATIVE_INFINITY, 0, inplace=True)
         ctx.mark_dirty(x)
         ctx.save_for_backward(x)
         return x
