@@ -88,7 +88,7 @@ def load_model(path: Path, given: Given | None = None) -> LoadedModel:
         CheckpointError: nothing is there, it is damaged, or card, weights and network do not belong together.
         ConfigError: the card names a network this version does not have, or what is given is no option of it.
     """
-    if path.suffix in FILE_SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
         return _load_file(path, given)
     if path.is_file():
         endings = ", ".join(FILE_SUFFIXES)
@@ -174,7 +174,7 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
 
 def _load_file(path: Path, given: Given | None) -> LoadedModel:
     _check_head(path)
-    if path.suffix != SAFETENSORS:
+    if path.suffix.lower() != SAFETENSORS:
         return _load_published(path, _unpickled(path), given)
     tensors = read_tensors(path)
     with safetensors.safe_open(path, framework="pt") as file:
@@ -284,7 +284,7 @@ def _check_head(path: Path) -> None:
         raise CheckpointError(f"{path}: is empty; {_FETCH}")
     if head.lstrip()[:1] == b"<":
         raise CheckpointError(f"{path}: is a web page and no weight file; {_FETCH}")
-    is_archive = head.startswith((b"PK", b"\x80")) or path.suffix == SAFETENSORS
+    is_archive = head.startswith((b"PK", b"\x80")) or path.suffix.lower() == SAFETENSORS
     if not is_archive:
         raise CheckpointError(f"{path}: begins with {head[:8]!r}, expected what torch.save writes; {_FETCH}")
 
