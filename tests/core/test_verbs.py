@@ -44,7 +44,7 @@ def settings(tmp_path_factory):
     """The arguments of a job on four small photographs."""
     root = tmp_path_factory.mktemp("cli")
     folder = write_folder(root / "photos", [(40, 48), (48, 56), (56, 40), (60, 44)])
-    values = [*TINY, *SMALL, f"data.root={root}", f"data.folder={folder}"]
+    values = [*TINY, *SMALL, "recipes={}", f"data.root={root}", f"data.folder={folder}"]
     return ["--params", str(ROOT / "params.yaml"), *(word for value in values for word in ("--set", value))]
 
 
