@@ -96,9 +96,9 @@ def _run(
     loaded = config.load(params, [f"model.name={model}", *overrides])
     check_trainable(loaded)
     versions.check_stage(loaded)
-    if {"prepare", "train"} <= set(steps):
-        _train_parent(loaded, params, overrides, above=(*above, loaded.task))
     begins = registry.with_start(loaded) if {"train", "evaluate"} & set(steps) else loaded
+    if {"prepare", "train"} <= set(steps):
+        _train_parent(begins, params, overrides, above=(*above, loaded.task))
     for step in steps:
         STEPS[step](begins)
     running.output()(versions.record(params, loaded, steps))
@@ -106,9 +106,14 @@ def _run(
 
 
 def _train_parent(child: Params, params: str, overrides: Sequence[str], *, above: tuple[str, ...]) -> None:
-    """The first stage: publishes the model that `child` begins with, if it is one of the table and not there."""
+    """The first stage: publishes the model that `child` begins with, if it is one of the table and not there.
+
+    Weights at a path must be there, unless a run may have begun with them: said before hours of preparing.
+    """
     name = start.parent_of(child)
     if name is None:
+        if not any(run.run_directories(child)):
+            start.find(child)
         return
     shared = [override for override in overrides if not override.lstrip().startswith(_OF_ONE_STAGE)]
     parent = config.load(params, [f"model.name={name}", *shared])

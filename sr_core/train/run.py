@@ -38,16 +38,24 @@ def run_directory(params: config.Params, data_digest: str) -> Path:
         CheckpointError: the weights to begin with are not there, and no run tells which they were.
         ConfigError: they are in MLflow's registry, or what the run itself publishes.
     """
-    runs = Path(params.data.root) / "runs"
     try:
         begun = start.find(params)
     except CheckpointError:
-        former = [path.parent for path in runs.glob(f"{params.task}-*/{PARAMS}") if _began(path, params, data_digest)]
+        former = [path for path in run_directories(params) if _began(path / PARAMS, params, data_digest)]
         if len(former) != 1:
             raise
         return former[0]
     digits = files.digest_of([params.digest(), data_digest, *([begun.sha256] if begun else [])])[:8]
-    return runs / f"{params.task}-{digits}"
+    return _runs(params) / f"{params.task}-{digits}"
+
+
+def run_directories(params: config.Params) -> list[Path]:
+    """The directories of all runs of `params.task`, by whatever other parameters."""
+    return sorted(path.parent for path in _runs(params).glob(f"{params.task}-*/{PARAMS}"))
+
+
+def _runs(params: config.Params) -> Path:
+    return Path(params.data.root) / "runs"
 
 
 def _began(path: Path, params: config.Params, data_digest: str) -> bool:

@@ -16,7 +16,7 @@ from processes import MARK, alive
 from flows import train
 from sr_core import config
 from sr_core.data import shards
-from sr_core.errors import ConfigError
+from sr_core.errors import CheckpointError, ConfigError
 from sr_core.params import AdversarialParams
 from sr_core.progress import QUIET
 from sr_core.train.run import model_directory
@@ -100,9 +100,12 @@ def test_a_published_model_is_taken_as_it_is(project, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_path_has_no_first_stage(project):
+def test_a_path_has_no_first_stage_and_must_be_there_unless_a_run_began_with_it(project):
+    first_stage(f"train.start={made.write_model(config.load('params.yaml', ['data.scale=2']))}")
+    with pytest.raises(CheckpointError, match=r"^train\.start: there is no file or folder /nowhere;"):
+        first_stage("train.start=/nowhere")
+    made.start_run(config.load("params.yaml"))
     first_stage("train.start=/nowhere")
-    first_stage("train.start=models:/a/1")
 
 
 def test_models_that_begin_with_each_other_are_named(project):
