@@ -39,8 +39,10 @@ class Interpolation(nn.Module):
         """Two matrix products, one per axis."""
         height, width = x.shape[-2:]
         with torch.autocast(x.device.type, enabled=False):
+            # what is made while a network is traced stands for numbers and holds none: the cache must not keep it
+            matrix = _matrix.__wrapped__ if torch.compiler.is_compiling() else _matrix
             rows, columns = (
-                _matrix(length, self.scale, self._kernel, self.receptive_field, x.device) for length in (height, width)
+                matrix(length, self.scale, self._kernel, self.receptive_field, x.device) for length in (height, width)
             )
             return rows @ x.float() @ columns.T  # (S*H, H) @ (B, C, H, W) @ (W, S*W)
 

@@ -60,3 +60,10 @@ def test_a_network_with_a_bicubic_skip_adds_to_bicubic_interpolation(name):
     for parameter in last.parameters():
         nn.init.zeros_(parameter)
     torch.testing.assert_close(network(x), enlarged("bicubic", 4, x))
+
+
+def test_a_traced_network_leaves_nothing_behind():
+    network, x = build("bicubic", scale=2, preset="small", options={}), torch.rand(1, 3, 13, 17)
+    program = torch.export.export(network, (x,))
+    torch.testing.assert_close(program.module()(x), network(x))
+    assert type(network(x)) is torch.Tensor
