@@ -57,6 +57,10 @@ class Clone:
         lines = self.run("dvc", "repro", *stages).splitlines()
         return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
+    def runs(self, model: str) -> list[dict]:
+        """What each run of the network was started with."""
+        return [json.loads(path.read_text()) for path in self.folder.glob(f"data/runs/{model}-*/params.json")]
+
     def read(self, name: str) -> dict:
         return json.loads((self.folder / "data" / name).read_text())
 
@@ -95,6 +99,36 @@ def test_from_a_clone_to_a_registered_model_and_again(tmp_path):
     outcomes = (first, second, clone.read(f"registered/{TASK}.json"))
     champion = [outcome["run_id"] for outcome in outcomes if outcome["champion"]][-1]
     assert clone.run("python", "-W", "ignore", "-c", load).strip() == champion
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_fine_tune_follows_its_parent(tmp_path):
+    clone = Clone(tmp_path / "clone")
+    clone.set("matrix", "models", ["srresnet"])
+    clone.set("matrix", "adversarial", [{"model": "srgan", "start": "srresnet"}])
+    params = yaml.safe_load((clone.folder / "params.yaml").read_text())
+    for name, steps in (("srresnet", 4), ("srgan", 6)):
+        recipe = params["recipes"][name]
+        recipe["model"]["options"] = {"num_blocks": 1, "num_features": 4}
+        recipe["train"] |= {"steps": steps, "batch": 4, "lr_milestones": []}
+    clone.write(params)
+    stages = [f"{step}@srresnet-bicubic" for step in STEPS[1:]]
+    gan = [f"{step}@gan0-bicubic" for step in ("finetune", "evaluate-gan", "register-gan")]
+    ran = clone.repro()
+    assert sorted(ran) == sorted(["photographs", "prepare@bicubic", *stages, *gan])
+    assert ran.index(stages[0]) < ran.index(gan[0])
+    assert clone.repro() == []
+    assert clone.read("registered/srgan-x4-bicubic.json")["version"] == 1
+    begun = [run["start"]["sha256"] for run in clone.runs("srgan")]
+    assert begun == [clone.read("models/srresnet-x4-bicubic/card.json")["weights_sha256"]]
+
+    said = clone.run("python", "-m", "flows.train", "srgan", "--only", "train")
+    assert f"recorded in dvc.lock: {gan[0]}" in said
+    params["recipes"]["srresnet"]["train"]["lr"] = 1e-5
+    clone.write(params)
+    assert {stages[0], gan[0]} <= set(clone.repro())
+    assert len(clone.runs("srgan")) == 2
 
 
 @pytest.mark.slow
