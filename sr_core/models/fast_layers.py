@@ -1,4 +1,4 @@
-"""Layers of SRResNet that torch computes slowly on a CPU, with the same parameters, results and gradients.
+"""Layers that torch computes slowly on a CPU, with the same parameters, results and gradients.
 
 Shapes: B batch, F features, C colours, H W size before the last upsampling stage, S that stage's factor, K kernel size.
 """
@@ -10,6 +10,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sr_core.models.layers import Float32Conv2d, float32_conv2d, shuffle
+
+
+def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 1x1 convolution: (B, F, H, W), (F', F, 1, 1), (F',) -> (B, F', H, W).
+
+    In bf16 on a CPU its gradients are matrix products, for which the pixels of channels_last memory lie ready: measured
+    at (16, 192, 48, 48) -> 32 on two cores with AMX, 3.5 ms for 5.1 ms of oneDNN's backward convolution.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.bfloat16 or torch.compiler.is_compiling():
+        return functional.conv2d(x, weight, bias)
+    out: Tensor = _Pointwise.apply(x, weight.bfloat16(), bias.bfloat16())  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Pointwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return functional.conv2d(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        x, weight = ctx.saved_tensors
+        (batch, _, height, width), matrix = x.shape, weight[:, :, 0, 0]
+        pixels, to_out = (each.permute(0, 2, 3, 1).flatten(0, 2) for each in (x, gradients[0]))  # (B*H*W, F or F')
+        to_x = (to_out @ matrix).view(batch, height, width, -1).permute(0, 3, 1, 2)
+        to_weight = (to_out.t() @ pixels)[:, :, None, None]
+        to_bias = to_out.new_ones(1, len(to_out)) @ to_out  # summed in float32, faster than by sum
+        return to_x, to_weight, to_bias[0]
 
 
 class PReLU(nn.PReLU):

@@ -87,8 +87,9 @@ class _IntegerRelu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        to_x: Tensor = torch.ops.aten.threshold_backward(gradients[0], *ctx.saved_tensors, 0)
-        return to_x
+        (out,) = ctx.saved_tensors
+        to_x: Tensor = torch.ops.aten.threshold_backward(gradients[0].view(torch.int16), out.view(torch.int16), 0)
+        return to_x.view(torch.bfloat16)
 
 
 class NormalisedConv2d(nn.Module):

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sr_core.models.fast_layers import pointwise_conv2d
 from sr_core.models.layers import Float32Conv2d, NormalisedConv2d, relu_, rgb_mean
 
 Normalisation: TypeAlias = Literal["div2k", "half"]
@@ -105,7 +106,7 @@ class BlockB(nn.Module):
         wide = relu_(self.conv1(x))
         extra = (0, 0, 0, 0, 0, 0, 0, self.num_padding)  # of widths, heights, inputs, outputs
         bias = functional.pad(_bias(self.conv2), extra[-2:])
-        narrow = functional.conv2d(wide, functional.pad(self.conv2.weight, extra), bias)
+        narrow = pointwise_conv2d(wide, functional.pad(self.conv2.weight, extra), bias)
         weight = functional.pad(self.conv3.weight, extra[2:])
         out = functional.conv2d(narrow, weight, self.conv3.bias, padding=1)
         return torch.add(x, out, alpha=self.res_scale)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from sr_core.models import build
+from sr_core.models.fast_layers import pointwise_conv2d
 from sr_core.models.layers import DIV2K_MEAN, NormalisedConv2d, relu_
 
 NAMES = ("wdsr_a", "wdsr_b")
@@ -144,3 +145,18 @@ def test_under_autocast_the_output_is_not_rounded_to_bf16(name):
         out = network(x)
     assert not torch.equal(out, out.bfloat16().float())
     torch.testing.assert_close(out, network(x), atol=3.0, rtol=0)
+
+
+def test_a_pointwise_convolutions_gradients_equal_onednns():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 24, 9, 11, generator=generator).to(memory_format=torch.channels_last).bfloat16()
+    weight, bias = torch.randn(32, 24, 1, 1, generator=generator), torch.randn(32, generator=generator)
+    found = []
+    for conv in (pointwise_conv2d, functional.conv2d):
+        given = [each.clone().requires_grad_() for each in (x, weight, bias)]
+        with torch.autocast("cpu", torch.bfloat16):
+            out = conv(*given)
+        out.float().square().sum().backward()
+        found.append((out, *(each.grad for each in given)))
+    for own, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(own, theirs, rtol=2e-2, atol=0.02 * theirs.detach().abs().max().item())
