@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sr_core.data import index
 from sr_core.data.patches import open_dataset
 from sr_core.data.sources import dataset_name
-from sr_core.errors import CheckpointError, ConfigError
+from sr_core.errors import CheckpointError, ConfigError, ImageError
 from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.metrics import PROTOCOLS
 from sr_core.evaluate.perceptual import ALPHAS, PARENT, Judge, judge_named, pristine_of
@@ -94,7 +94,13 @@ def _filled(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
 def _judge(params: Params, loaded: LoadedModel, parent: LoadedModel | None, progress: Progress) -> Judge | None:
     if not params.is_adversarial:
         return judge_named(params, progress=progress)
-    pristine = pristine_of(params, progress=progress)
+    try:
+        pristine = pristine_of(params, progress=progress)
+    except ImageError as error:
+        if params.evaluate.niqe_model is not None:
+            raise
+        progress.say(f"the report has no NIQE: {error}")
+        return None
     return Judge(pristine=pristine, judged=loaded.card.model, parent=PARENT if parent else None)
 
 

@@ -154,3 +154,16 @@ def test_the_verb_fit_niqe(trained: Params, tmp_path: Path, capsys: pytest.Captu
     assert "nowhere: is not a folder" in capsys.readouterr().err
     assert main(["fit-niqe", "--params", str(path), "--output", str(tmp_path / "niqe.npz")]) == 1
     assert "expected a name that ends in .json" in capsys.readouterr().err
+
+
+def test_photographs_too_small_for_niqe_leave_a_report_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = params_for(tmp_path, write_folder(tmp_path / "photos", [(48, 64), (64, 48)]))
+    build(data, progress=QUIET)
+    adversarial = AdversarialParams(loss="vanilla", content="pixel")
+    params = Params(data=data, model=ModelParams(options=OPTIONS), adversarial=adversarial)
+    publish(params, 1)
+    report, said = evaluated(params, capsys, tmp_path)
+    assert report.perceptual is None
+    assert "the report has no NIQE" in said
