@@ -82,7 +82,7 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
         version = _find_version(client, name, card)
         if version is None:
             version = _log_version(client, params.track.uri, run_id, name, model_dir, card)
-        figures = _figures(report, card, version)
+        figures = _figures(params, report, card, version)
         # the figures come first: a champion without them, after a crash, could not be compared with
         for key, value in (_version_tags(card, run_id) | _data_tags(params, card) | figures.to_tags()).items():
             client.set_model_version_tag(name, str(version), key, value)
@@ -234,7 +234,7 @@ def _requirements() -> list[str]:
     return [f"{name}=={metadata.version(name)}" for name in names]
 
 
-def _figures(report: EvalReport, card: Card, version: int) -> Figures:
+def _figures(params: config.Params, report: EvalReport, card: Card, version: int) -> Figures:
     mean = report.mean(card.model)
     return Figures(
         version=version,
@@ -244,15 +244,15 @@ def _figures(report: EvalReport, card: Card, version: int) -> Figures:
         test_set_digest=report.test_set_digest,
         psnr=mean.psnr,
         ssim=mean.ssim,
-        perceptual=_perceptual_figures(report, card),
+        perceptual=_perceptual_figures(report, card) if params.is_adversarial else None,
     )
 
 
-def _perceptual_figures(report: EvalReport, card: Card) -> PerceptualFigures | None:
-    """Those of an adversarial network, for which they decide."""
+def _perceptual_figures(report: EvalReport, card: Card) -> PerceptualFigures:
+    """Those of an adversarial network, for which they decide, also where they could not be measured."""
     about = report.perceptual
     if about is None or about.judged != card.model:
-        return None
+        return PerceptualFigures(metric="niqe", label="NIQE", digest="", score=None, discriminates=None)
     return PerceptualFigures(
         metric=about.metric,
         label=about.label,

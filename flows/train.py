@@ -29,7 +29,7 @@ from sr_core.evaluate.benchmark import EvalReport
 from sr_core.evaluate.task import evaluate_task, report_directory
 from sr_core.models import check_trainable
 from sr_core.params import Params
-from sr_core.train import checkpoint, run, start, weights
+from sr_core.train import checkpoint, content, run, start, weights
 
 HOUR_S = 3600.0
 
@@ -96,6 +96,9 @@ def _run(
     loaded = config.load(params, [f"model.name={model}", *overrides])
     check_trainable(loaded)
     versions.check_stage(loaded)
+    if "train" in steps and content.needs_vgg(loaded):
+        with running.progress() as progress:  # before hours of a first stage, not after
+            content.vgg_file(loaded, progress)
     begins = registry.with_start(loaded) if {"train", "evaluate"} & set(steps) else loaded
     if {"prepare", "train"} <= set(steps):
         _train_parent(begins, params, overrides, above=(*above, loaded.task))

@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import difflib
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Literal
 import yaml
 
 from sr_core.errors import ConfigError, listed
-from sr_core.params import ModelParams, Params, to_dict
+from sr_core.params import NETWORKS, ModelParams, Params, to_dict
 
 __all__ = ["Params", "from_dict", "load", "to_dict"]
 
@@ -46,8 +47,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Params:
     _check_recipes(changed, recipes, problems)
     if problems:
         raise ConfigError(f"{path}: {len(problems)} wrong:{listed(problems)}")
-    model = changed.get("model")
-    recipe = recipes.get(model.get("name", ModelParams().name) if isinstance(model, dict) else None)
+    recipe = recipes.get(_name_of_model(changed))
     if recipe:
         changed = _overridden(_merged(tree, recipe), overrides)
         changed.pop(RECIPES, None)
@@ -63,6 +63,13 @@ def changes(overrides: Sequence[str]) -> dict[str, Any]:
     return _overridden({}, overrides)
 
 
+def _name_of_model(tree: Mapping[str, Any]) -> str:
+    """`model.name`, or its default; empty where it is no text, which is said later."""
+    model = tree.get("model") or {}
+    name = model.get("name", ModelParams().name) if isinstance(model, Mapping) else ""
+    return name if isinstance(name, str) else ""
+
+
 def _overridden(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     changed: dict[str, Any] = copy.deepcopy(dict(tree))
     for override in overrides:
@@ -71,8 +78,9 @@ def _overridden(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, 
 
 
 def _merged(tree: Mapping[str, Any], recipe: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """`tree` with the keys of the recipe's sections in place of its own."""
-    return {**tree, **{name: {**(tree.get(name) or {}), **section} for name, section in recipe.items()}}
+    """`tree` with the keys of the recipe's sections in place of its own; what holds no keys stays, to be refused."""
+    own = {name: tree.get(name) or {} for name in recipe}
+    return {**tree, **{name: {**own[name], **recipe[name]} for name in recipe if isinstance(own[name], Mapping)}}
 
 
 def _check_recipes(tree: Mapping[str, Any], recipes: Any, problems: list[str]) -> None:
@@ -81,10 +89,14 @@ def _check_recipes(tree: Mapping[str, Any], recipes: Any, problems: list[str]) -
         problems.append(f"{RECIPES}: is {recipes!r}, expected names of networks and their sections below it")
         return
     # whether its crops fit into this data is asked of the chosen one alone
-    tree, own = {key: value for key, value in tree.items() if key != "data"}, list[str]()
+    tree, own = {**tree, "data": {"crop": sys.maxsize}}, list[str]()
     _build(Params, tree, "", own)
     for name, recipe in recipes.items():
         where, wrong = f"{RECIPES}.{name}", []
+        if name not in NETWORKS:
+            near = difflib.get_close_matches(str(name), NETWORKS, n=1)
+            expected = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(NETWORKS)}"
+            wrong.append(f"{where}: no such network; {expected}")
         for section, values in recipe.items() if isinstance(recipe, Mapping) else [("", None)]:
             if section not in IN_RECIPES or not isinstance(values, Mapping):
                 wrong.append(f"{where}.{section}".rstrip(".") + f": expected the sections {', '.join(IN_RECIPES)}")

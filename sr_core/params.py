@@ -19,6 +19,7 @@ from sr_core.train_params import SMALLEST_CROP, AdversarialParams, ProtocolName,
 SCALES = (2, 3, 4, 8)
 TRACKS = ("bicubic", "unknown", "mild", "difficult", "wild", "second_order")
 DEGRADATIONS = (*TRACKS, "mixed")
+NETWORKS = ("srcnn", "edsr", "wdsr_a", "wdsr_b", "srresnet", "srgan", "rrdb", "esrgan")  # those that are trained
 GANS = {"srgan", "esrgan"}  # generators that are named for being trained against a discriminator
 SHIFTED = {"mild", "difficult", "wild"}  # DIV2K's, x4 only, whose LR images are shifted against HR
 
@@ -183,7 +184,7 @@ class MatrixParams:
             if name not in DEGRADATIONS:
                 yield "degradations", f"has {name!r}, expected {_either(DEGRADATIONS)}"
         for entry in self.adversarial:
-            if set(entry) != {"model", "start"} or entry["model"] not in GANS:
+            if set(entry) != {"model", "start"} or str(entry["model"]) not in GANS:
                 expected = f"{{model: {_either(sorted(GANS))}, start: the model it begins with}}"
                 yield "adversarial", f"has {dict(entry)!r}, expected {expected}"
 

@@ -11,8 +11,6 @@ generated image alone, which goes on into the generator, one to the discriminato
 Shapes: B global batch, b crops of this rank or of a part of its share, h w LR crop, S scale.
 """
 
-import contextlib
-
 import torch
 from torch import Tensor, nn
 
@@ -103,8 +101,7 @@ class AdversarialStep(Step):
     @torch.no_grad()
     def _judged_beforehand(self, lr: Tensor, hr: Tensor, parts: list[slice]) -> Judgement:
         """As `_judged`, of all parts of this rank's share: a relativistic loss needs every logit of the batch first."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(statistics_kept(self._state.network, self._discriminator))
+        with statistics_kept(self._state.network, self._discriminator):
             pairs = [(self._logits(hr[part] / PEAK), self._logits(self._enlarge(lr[part]) / PEAK)) for part in parts]
         real, fake = (torch.cat(each) for each in zip(*pairs, strict=True))
         return self._judged(real, fake)

@@ -50,6 +50,13 @@ def extractor(params: Params, device: torch.device, progress: Progress, *, url: 
     return network
 
 
+def needs_vgg(params: Params) -> bool:
+    """Whether VGG-19's weights are asked for."""
+    return (
+        params.is_adversarial and params.adversarial.content.startswith("vgg") and params.adversarial.content_weight > 0
+    )
+
+
 def vgg_file(params: Params, progress: Progress, *, url: str = VGG_URL) -> Path:
     """The file that holds VGG-19's weights: the one that is named, or that in <data.root>/weights, fetched if absent.
 

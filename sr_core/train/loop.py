@@ -306,5 +306,7 @@ def describe(event: metrics_log.Event, steps: int) -> str:
         parts += [f"{values['train/crops_per_s']:.1f} crops/s"]
         parts += [f"{int(left_s) // 60}:{int(left_s) % 60:02d} left"]
     if "valid/psnr" in values:
-        parts += [f"validation PSNR {values['valid/psnr']:.3f} dB (best {values['valid/best_psnr']:.3f})"]
+        # of a network against a discriminator the latest counts, not the best
+        best = "" if values["valid/best_psnr"] == values["valid/psnr"] else f" (best {values['valid/best_psnr']:.3f})"
+        parts += [f"validation PSNR {values['valid/psnr']:.3f} dB{best}"]
     return "  ".join(parts)

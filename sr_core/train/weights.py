@@ -10,6 +10,7 @@ modules are refused. Every tensor is checked: its name, its shape, and that it i
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -112,7 +113,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
         CheckpointError: it cannot be read, is damaged, or holds something else.
     """
     _check_head(path)
-    loaded = read_tensors(path) if path.suffix == SAFETENSORS else _unpickled(path)
+    loaded = read_tensors(path) if path.suffix.lower() == SAFETENSORS else _unpickled(path)
     try:
         return state_dicts.find(loaded)
     except CheckpointError as error:
@@ -308,9 +309,8 @@ def _plain_values() -> list[Any]:
 
 
 def _why_unread(path: Path, error: Exception) -> str:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
         if not any(name.endswith("data.pkl") for name in names):
             return f"is a zip archive around {shown(', '.join(names[:3]))}; unpack it and take the weight file in it"
     text = " ".join(str(error).split()).rpartition("WeightsUnpickler error: ")[2]

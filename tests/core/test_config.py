@@ -291,3 +291,30 @@ def test_a_fine_tune_in_the_matrix_names_its_model_and_where_it_begins(tmp_path,
     params = load(tmp_path, "matrix: {adversarial: [{model: srgan, start: srresnet}]}")
     assert params.matrix.adversarial == ({"model": "srgan", "start": "srresnet"},)
     assert config.from_dict(config.to_dict(params)) == params
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model=edsr"], "model: is 'edsr', expected keys below it"),
+        (["train=3"], "train: is 3, expected keys below it"),
+        (["adversarial=vanilla"], "adversarial: is 'vanilla', expected keys below it"),
+        (["model.name=[1]"], "model.name: is [1], expected text"),
+        (["matrix.adversarial=[{model: [1], start: a}]"], "matrix.adversarial"),
+        (["recipes.wdsra.train.steps=3"], "recipes.wdsra: no such network; did you mean wdsr_a?"),
+    ],
+)
+def test_what_is_no_section_no_name_and_no_recipe_is_said(tmp_path, overrides, said):
+    text = RECIPES.replace(
+        "edsr: {}", "edsr: {model: {preset: baseline}, train: {steps: 7}, adversarial: {weight: 1.0}}"
+    )
+    assert said in complaint(tmp_path, text, *overrides)
+
+
+def test_a_file_without_a_model_has_the_default_ones_recipe(tmp_path):
+    assert load(tmp_path, "recipes: {edsr: {train: {steps: 7}}}").train.steps == 7
+
+
+def test_recipes_may_have_crops_larger_than_usual(tmp_path):
+    text = RECIPES + "  rrdb: {train: {crop: 64}}\ndata: {crop: 64}\n"
+    assert load(tmp_path, text, "model.name=rrdb").crop == 64

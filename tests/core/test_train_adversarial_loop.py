@@ -146,7 +146,7 @@ def test_crops_too_small_for_the_discriminator_are_refused(job, tmp_path):
         go(small, dataset, tmp_path)
 
 
-def test_accumulating_changes_no_more_than_rounding(job, tmp_path):
+def test_accumulating_changes_no_more_than_rounding(tmp_path):
     """Of what has no batch normalisation, whose statistics are those of a part."""
     params, dataset = made(tmp_path / "data", ema_decay=0.0, steps=2, precision="float32")
     found = []

@@ -206,6 +206,10 @@ def test_what_is_no_weight_file_is_one_sentence(tmp_path):
     assert "begins with b'version '" in said("c.pth", b"version https://git-lfs.github.com/spec/v1\n")
     assert "is not a weight file, expected one that ends in .safetensors" in said("d.png", b"\x89PNG")
     assert "cannot be read (No such file or directory)" in said_of(tmp_path / "absent.pth")
+    torch.save({"a.weight": torch.zeros(2)}, tmp_path / "torn.pth")
+    whole = (tmp_path / "torn.pth").read_bytes()
+    (tmp_path / "torn.pth").write_bytes(whole.replace(b"PK\x01\x02", b"PK\x09\x09", 1))  # of its directory
+    assert "truncated or damaged" in said_of(tmp_path / "torn.pth")
     with zipfile.ZipFile(tmp_path / "wdsr_x2.pth", "w") as archive:
         archive.writestr("wdsr_x2/epoch_30.pth", b"x")
     assert "is a zip archive around wdsr_x2/epoch_30.pth; unpack it" in said_of(tmp_path / "wdsr_x2.pth")

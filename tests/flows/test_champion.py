@@ -11,6 +11,7 @@ from sr_core.evaluate.benchmark import EvalReport, ImageScore
 from sr_core.evaluate.metrics import PROTOCOLS
 from sr_core.evaluate.perceptual import Perceptual
 from sr_core.models.card import Card
+from sr_core.params import AdversarialParams, Params
 
 HOLDER = Figures(
     version=1,
@@ -169,9 +170,14 @@ def test_the_registry_takes_an_adversarial_networks_figures_from_its_report():
         perceptual=about,
     )
     card = Card(model="edsr", preset="small", options={}, scale=4)
-    figures = registry._figures(report, card, 3)
+    gan = Params(adversarial=AdversarialParams(loss="vanilla", content="pixel"))
+    figures = registry._figures(gan, report, card, 3)
     assert (figures.version, figures.psnr) == (3, 27.5)
     expected = dataclasses.replace(NIQE, label="NIQE of mine")
     assert figures.perceptual == expected
     beside = dataclasses.replace(report, perceptual=dataclasses.replace(about, judged=None))
-    assert registry._figures(beside, card, 3).perceptual is None
+    assert registry._figures(Params(), beside, card, 3).perceptual is None
+    # against a discriminator PSNR never decides, whatever could not be measured
+    for unmeasured in (beside, dataclasses.replace(report, perceptual=None)):
+        refused = decide(registry._figures(gan, unmeasured, card, 3), None)
+        assert not refused.champion, refused.reason

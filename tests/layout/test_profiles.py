@@ -8,6 +8,7 @@ from source_tree import ROOT
 
 from sr_core import config
 from sr_core.models import MODELS, check_trainable
+from sr_core.params import NETWORKS
 
 PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
 TRAINABLE = [name for name, entry in MODELS.items() if entry.is_trainable]
@@ -130,3 +131,7 @@ def test_the_div2k_profile_has_esrgans_losses():
     assert (losses.loss, losses.weight, losses.pixel_weight) == ("relativistic", 5e-3, 1e-2)
     assert (losses.content, losses.content_loss, losses.content_weight) == ("vgg54", "l1", 1.0)
     assert losses.before_activation
+
+
+def test_the_parameters_know_every_network_that_is_trained():
+    assert set(NETWORKS) == {name for name, entry in MODELS.items() if entry.is_trainable}
