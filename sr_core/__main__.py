@@ -77,9 +77,13 @@ def _add_exchange(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """The verbs that read weights and write weights."""
     take = _verb(verbs, "import", _import, "make a model directory of a weight file that others published")
     take.add_argument("file", type=Path, help="a .pt, .pth or .safetensors file with a state dict")
-    give = _verb(verbs, "export", _export, "write a model as one .safetensors file, its card inside")
+    give = _verb(
+        verbs, "export", _export, "write a model as one .safetensors file, its card inside", reads_params=False
+    )
     give.add_argument("model", type=Path, help="a model or run directory, or a weight file")
-    blend = _verb(verbs, "interpolate", _interpolate, "make a network between two, parameter by parameter")
+    blend = _verb(
+        verbs, "interpolate", _interpolate, "make a network between two, parameter by parameter", reads_params=False
+    )
     for name in ("first", "second"):
         blend.add_argument(name, type=Path, help=f"the {name} model: a model or run directory, or a weight file")
     blend.add_argument("--alpha", type=float, required=True, help="0: the first network, 1: the second")
@@ -93,11 +97,15 @@ def _verb(
     name: str,
     call: Callable[[argparse.Namespace], int],
     text: str,
+    *,
+    reads_params: bool = True,
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text)
-    parser.add_argument("--params", default=PARAMS, help=f"the parameters (default: {PARAMS})")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one, as train.lr=1e-4")
     parser.set_defaults(call=call)
+    if reads_params:
+        parser.add_argument("--params", default=PARAMS, help=f"the parameters (default: {PARAMS})")
+        change = "change one, as train.lr=1e-4"
+        parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
     return parser
 
 
@@ -244,7 +252,7 @@ def _upscale(arguments: argparse.Namespace) -> int:
     from sr_core.upscale import fastest_device, upscale_files
 
     if arguments.model is None or weights.is_interpolation(arguments.model):
-        params = _params(arguments)
+        params = _params_if_any(arguments)
         network = weights.open_model(arguments.model or run.model_directory(params), params.data.scale).network
     else:
         network = weights.load_model(arguments.model).network

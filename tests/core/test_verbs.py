@@ -37,6 +37,8 @@ def test_the_options_are_those_that_users_know():
         for verb, parser in verbs.items()
     }
     assert found == OPTIONS
+    reading = {verb for verb, parser in verbs.items() if "--set" in parser._option_string_actions}
+    assert reading == OPTIONS.keys() - {"export", "interpolate"}
 
 
 @pytest.fixture(scope="module")
