@@ -46,6 +46,7 @@ def launched(params, monkeypatch):
             "params": config.to_dict(params),
             "directory": str(launch_files.directory),
             "launcher": {"host": socket.gethostname(), "pid": str(os.getpid())},
+            "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         }
         yield launch_files, lambda: launch._rank(settings), reported
 
