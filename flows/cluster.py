@@ -22,6 +22,7 @@ from sr_core.errors import ConfigError, SrError
 
 CONNECT_TIMEOUT_S = 5.0  # to a cluster's address
 SCRATCH = "sr-ray-"  # Ray's sockets lie below it, and a socket's path may have 107 bytes
+KEPT_IN = "logs-are-kept-in"  # a file that names where a scratch folder's logs go if its driver dies
 LAST = 19  # the niceness that yields most
 OBJECT_STORE_BYTES = 128 * 2**20  # only metrics pass through it
 
@@ -111,22 +112,30 @@ def _check_address(address: str) -> None:
 
 @contextlib.contextmanager
 def _scratch(logs: Path) -> Iterator[Path]:
-    """A short path for Ray's sockets and logs; sweeps those of drivers that were killed."""
+    """A short path for Ray's sockets and logs; sweeps those of drivers that died, of which Ray can be the reason."""
     base = Path("/tmp")
     for stale in base.glob(f"{SCRATCH}[0-9]*-*"):
         if not files.is_alive(int(stale.name.split("-")[2])):
+            _keep_logs(stale)
             shutil.rmtree(stale, ignore_errors=True)
     path = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=base))
+    (path / KEPT_IN).write_text(str(logs.absolute()))
     try:
         yield path
     except Exception as error:
         if not isinstance(error, SrError):
-            shutil.rmtree(logs, ignore_errors=True)
-            with contextlib.suppress(OSError):  # Ray may not have come as far
-                shutil.copytree(path / "session_latest" / "logs", logs)
+            _keep_logs(path)
         raise
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _keep_logs(scratch: Path) -> None:
+    with contextlib.suppress(OSError):  # Ray may not have come as far, or the run be gone
+        logs = Path((scratch / KEPT_IN).read_text())
+        if logs.parent.is_dir():
+            shutil.rmtree(logs, ignore_errors=True)
+            shutil.copytree(scratch / "session_latest" / "logs", logs)
 
 
 @contextlib.contextmanager

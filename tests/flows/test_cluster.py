@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +61,15 @@ print(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+def test_the_logs_of_a_driver_that_died_are_kept_by_the_next(tmp_path):
+    died = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    stale = Path(tempfile.mkdtemp(prefix=f"{cluster.SCRATCH}{died.stdout.strip()}-", dir="/tmp"))
+    (stale / "session_latest" / "logs").mkdir(parents=True)
+    (stale / "session_latest" / "logs" / "raylet.out").write_text("lost")
+    (stale / cluster.KEPT_IN).write_text(str(tmp_path / "ray-logs"))
+    with cluster._scratch(tmp_path / "next"):
+        assert not stale.exists()
+    assert (tmp_path / "ray-logs" / "raylet.out").read_text() == "lost"
+    assert not (tmp_path / "next").exists()
