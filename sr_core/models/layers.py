@@ -9,6 +9,8 @@ GlobalSkip: TypeAlias = Literal["none", "bicubic"]  # what a network's output is
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB in 0..1, over DIV2K's training images (Lim et al. 2017)
 
+FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # by scale, of the stages that networks enlarge in
+
 
 def rgb_mean() -> Tensor:
     """DIV2K's mean colour on a 0..255 scale, shape (1, 3, 1, 1)."""
@@ -157,5 +159,4 @@ def shuffle(x: Tensor, scale: int) -> Tensor:
 
 def upsampler(num_features: int, scale: int) -> nn.Sequential:
     """Sub-pixel upsampling as EDSR stacks it: x2 stages for 2, 4, 8; one stage for 3."""
-    factors = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}[scale]
-    return nn.Sequential(*(SubPixelConv2d(num_features, factor) for factor in factors))
+    return nn.Sequential(*(SubPixelConv2d(num_features, factor) for factor in FACTORS[scale]))

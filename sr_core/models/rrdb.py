@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sr_core.models.interpolation import Bicubic
-from sr_core.models.layers import Float32Conv2d, GlobalSkip, conv3x3
+from sr_core.models.layers import FACTORS, Float32Conv2d, GlobalSkip, conv3x3
 
 SLOPE = 0.2  # of every LeakyReLU
 NUM_GROWING = 4  # convolutions of a dense block whose features are added to its own input; the fifth ends it
 INIT_SCALE = 0.1  # section 3.1: residual blocks begin close to nothing
-FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -32,7 +32,7 @@ def extractor(params: Params, device: torch.device, progress: Progress, *, url: 
         CheckpointError: the file holds something else.
     """
     content = params.adversarial.content
-    if not params.is_adversarial or content == "none" or params.adversarial.content_weight == 0:
+    if not _is_compared(params) or content == "none":
         return None
     if content == "pixel":
         return nn.Identity()
@@ -52,9 +52,11 @@ def extractor(params: Params, device: torch.device, progress: Progress, *, url: 
 
 def needs_vgg(params: Params) -> bool:
     """Whether VGG-19's weights are asked for."""
-    return (
-        params.is_adversarial and params.adversarial.content.startswith("vgg") and params.adversarial.content_weight > 0
-    )
+    return _is_compared(params) and params.adversarial.content.startswith("vgg")
+
+
+def _is_compared(params: Params) -> bool:
+    return params.is_adversarial and params.adversarial.content_weight > 0
 
 
 def vgg_file(params: Params, progress: Progress, *, url: str = VGG_URL) -> Path:

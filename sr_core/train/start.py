@@ -23,8 +23,7 @@ from sr_core.models import MODELS, config_of
 from sr_core.models.card import Card
 from sr_core.params import Params
 from sr_core.progress import Progress
-from sr_core.train.checkpoint import CHECKPOINTS
-from sr_core.train.weights import load_model, model_of_run, read_card
+from sr_core.train.weights import directory_of, load_model, read_card
 
 REGISTRY = "models:/"  # MLflow's, which only flows reach
 
@@ -90,7 +89,7 @@ def find(params: Params) -> Start | None:
     if path.is_file():
         return Start(given=spelled, path=path, sha256=files.record_of(path).sha256)
     if path.is_dir():
-        return Start(given=spelled, path=path, sha256=_card_of(path).weights_sha256)
+        return Start(given=spelled, path=path, sha256=read_card(directory_of(path)).weights_sha256)
     name = parent_of(params)
     if name is not None:
         raise CheckpointError(
@@ -100,10 +99,6 @@ def find(params: Params) -> Start | None:
     near = difflib.get_close_matches(str(params.train.start), _names(), n=1)
     meant = f"did you mean {near[0]}?" if near else "expected one that holds weights, or a network's name"
     raise CheckpointError(f"train.start: there is no file or folder {path}; {meant}")
-
-
-def _card_of(directory: Path) -> Card:
-    return read_card(model_of_run(directory) if (directory / CHECKPOINTS).is_dir() else directory)
 
 
 def begin(network: nn.Module, params: Params, *, sha256: str, progress: Progress) -> None:

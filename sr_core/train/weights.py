@@ -94,7 +94,7 @@ def load_model(path: Path, given: Given | None = None) -> LoadedModel:
     if path.is_file():
         endings = ", ".join(FILE_SUFFIXES)
         raise CheckpointError(f"{path}: is not a weight file, expected one that ends in {endings}; unpack an archive")
-    directory = _directory_of(path)
+    directory = directory_of(path)
     card = _without_given(read_card(directory), directory, given)
     weights = directory / WEIGHTS
     found = files.record_of(weights).sha256 if weights.is_file() else "no file"
@@ -143,11 +143,11 @@ def digits_of(given: Path) -> str:
     """What tells a model from others in the name of a folder: of its weights' sha256, or its name if it has none."""
     if is_interpolation(given):
         return str(given)
-    sha256 = files.record_of(given).sha256 if given.is_file() else read_card(_directory_of(given)).weights_sha256
+    sha256 = files.record_of(given).sha256 if given.is_file() else read_card(directory_of(given)).weights_sha256
     return sha256[:8]
 
 
-def _directory_of(path: Path) -> Path:
+def directory_of(path: Path) -> Path:
     """The model directory that is meant by a model directory or a run directory."""
     return model_of_run(path) if (path / CHECKPOINTS).is_dir() else path
 

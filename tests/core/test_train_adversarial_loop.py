@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from training import STEPS, digest, go, made, made_against, tensors, with_train
+from training import STEPS, asked_at, digest, go, made, made_against, tensors, with_train
 
 from sr_core.errors import CheckpointError, ConfigError, DivergedError
 from sr_core.models import check_trainable
@@ -34,11 +34,6 @@ def whole(job, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("whole")
     assert go(*job, run_dir).step == STEPS
     return run_dir
-
-
-def asked_at(number):
-    calls = iter(range(STEPS))
-    return lambda: next(calls) >= number
 
 
 @pytest.mark.parametrize("stopped_at", range(1, STEPS))

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from training import STEPS, digest, go, made, with_train
+from training import STEPS, asked_at, digest, go, made, with_train
 
 from sr_core.errors import BusyError, CheckpointError, ConfigError, DivergedError
 from sr_core.files import lock_directory
@@ -39,12 +39,6 @@ def figures(run_dir):
     return {
         event.step: event.values["valid/psnr"] for event in metrics_log.read(run_dir) if "valid/psnr" in event.values
     }
-
-
-def asked_at(number):
-    """Asks to stop in the step after `number` steps."""
-    calls = iter(range(STEPS))
-    return lambda: next(calls) >= number
 
 
 @pytest.mark.parametrize("stopped_at", range(1, STEPS))

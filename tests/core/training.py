@@ -55,3 +55,9 @@ def digest(run_dir: Path) -> str:
 def tensors(run_dir: Path) -> dict[str, torch.Tensor]:
     """Those of the newest checkpoint."""
     return run.checkpoint.load_tensors(run.checkpoint.newest(run_dir / run.CHECKPOINTS).path)
+
+
+def asked_at(number):
+    """Asks to stop in the step after `number` steps."""
+    calls = iter(range(STEPS))
+    return lambda: next(calls) >= number
