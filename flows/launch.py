@@ -26,7 +26,8 @@ from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
 from sr_core import config, files
 from sr_core.errors import ConfigError, SrError, explained
-from sr_core.params import LaunchParams, Params
+from sr_core.launch_params import LaunchParams
+from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
 from sr_core.train import start
 from sr_core.train.loop import RunResult, train

@@ -21,7 +21,8 @@ from flows.launch_files import LaunchFiles
 from sr_core.data import shards
 from sr_core.data.sources import dataset_name
 from sr_core.errors import ConfigError, ShardError
-from sr_core.params import LaunchParams, Params
+from sr_core.launch_params import LaunchParams
+from sr_core.params import Params
 from sr_core.progress import Progress
 
 AHEAD = 2  # tasks that Ray knows of, for each core

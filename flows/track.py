@@ -24,7 +24,7 @@ from flows.follow import following
 from flows.store import connect, explained
 from sr_core import config, files
 from sr_core.errors import SrError
-from sr_core.params import TrackParams
+from sr_core.launch_params import TrackParams
 from sr_core.train import metrics_log, run
 
 RUN_TAG = "sr.run"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sr_core.degradation_params import SecondOrderParams, UnknownParams
 from sr_core.files import digest_of
+from sr_core.launch_params import LaunchParams, StorageParams, TrackParams
 from sr_core.sections import Problems, at_least
 from sr_core.train_params import SMALLEST_CROP, AdversarialParams, ProtocolName, TrainParams
 
@@ -144,33 +145,6 @@ class EvaluateParams:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LaunchParams:
-    """How Ray Train runs the job. Never part of the digest."""
-
-    num_workers: int = 2
-    use_gpu: bool = False
-    cpus_per_worker: int = 1
-    address: str = "local"  # a Ray cluster's address; local: one of our own on this machine
-    max_failures: int = 3  # restarts of the worker group before the job fails
-
-    def problems(self) -> Problems:
-        """Every value out of range."""
-        yield from at_least(self, num_workers=1, cpus_per_worker=1, max_failures=0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class TrackParams:
-    """Where MLflow records the run. Never part of the digest."""
-
-    uri: str = "sqlite:///mlflow.db"
-    experiment: str = "super-resolution"
-
-    def problems(self) -> Problems:
-        """Every value out of range: none."""
-        return iter(())
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class MatrixParams:
     """The models and degradations over which dvc.yaml's stages are multiplied. Never part of the digest."""
 
@@ -200,6 +174,7 @@ class Params:
     adversarial: AdversarialParams = dataclasses.field(default_factory=AdversarialParams)
     evaluate: EvaluateParams = dataclasses.field(default_factory=EvaluateParams)
     launch: LaunchParams = dataclasses.field(default_factory=LaunchParams)
+    storage: StorageParams = dataclasses.field(default_factory=StorageParams)
     track: TrackParams = dataclasses.field(default_factory=TrackParams)
     matrix: MatrixParams = dataclasses.field(default_factory=MatrixParams)
 
@@ -246,7 +221,16 @@ class Params:
 
 
 # how often we look, and how long we wait, does not change the weights; those that a run begins with have a digest
-_NOT_DIGESTED = {"log_every", "checkpoint_every", "keep_checkpoints", "collective_timeout_s", "start"}
+# may change from launch to launch of a run, as all of launch, storage and track
+MAY_CHANGE = {
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "collective_timeout_s",
+    "loader_threads",
+    "max_skipped",  # until something is skipped it changes nothing
+}
+_NOT_DIGESTED = {*MAY_CHANGE, "start"}
 
 
 def _without(section: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class TrainParams:
     precision: Literal["auto", "bf16", "float32"] = "auto"
     compile: bool = False
     deterministic: bool = False  # CUDA: bit-exact kernels, slower; on CPU training is bit-exact anyway
+    max_skipped: int = 0  # steps whose loss or gradient is not finite that are left out before training ends
+    loader_threads: int = 1  # that make batches ahead; 0: they are made when they are needed
     num_threads: int | None = None  # torch threads per rank; null: cores / ranks on this host
     log_every: int = 100
     eval_every: int = 1000
@@ -53,6 +55,8 @@ class TrainParams:
             eval_images=1,
             checkpoint_every=1,
             keep_checkpoints=2,
+            max_skipped=0,
+            loader_threads=0,
         )
         for name in ("lr", "lr_decay", "adam_eps", "collective_timeout_s"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
@@ -67,6 +71,8 @@ class TrainParams:
             yield "adam_betas", f"is {list(self.adam_betas)}, expected two numbers in 0 <= beta < 1"
         if list(self.lr_milestones) != sorted(set(self.lr_milestones)) or min(self.lr_milestones, default=1) < 1:
             yield "lr_milestones", f"is {list(self.lr_milestones)}, expected increasing steps from 1 on"
+        if self.loader_threads > MOST_THREADS:
+            yield "loader_threads", f"is {self.loader_threads}, expected 0 to {MOST_THREADS}"
         if self.num_threads is not None and not 1 <= self.num_threads <= MOST_THREADS:
             yield "num_threads", f"is {self.num_threads}, expected null, or 1 to {MOST_THREADS}"
 

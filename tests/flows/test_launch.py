@@ -17,7 +17,7 @@ from flows.launch_files import LaunchFiles
 from sr_core import config, files
 from sr_core.data import index, shards
 from sr_core.errors import ConfigError, ShardError, SrError
-from sr_core.params import LaunchParams
+from sr_core.launch_params import LaunchParams
 from sr_core.progress import QUIET
 from sr_core.train import run
 

@@ -7,21 +7,25 @@ import sys
 import pytest
 from source_tree import ROOT, hold, imports, sources
 
-CORE_MAY_IMPORT = {"numpy", "PIL", "torch", "safetensors", "yaml", "rich", "sr_core"}
+CORE_MAY_IMPORT = {"numpy", "PIL", "torch", "fsspec", "safetensors", "yaml", "rich", "sr_core"}
 HEAVY = ("prefect", "ray", "mlflow", "dvc", "pandas", "matplotlib", "skimage", "sklearn", "scipy", "pyarrow", "fastapi")
 
 # each room of sr_core and the rooms it may import
-BASIS = {"errors", "files", "params", "train_params", "config", "world", "progress", "precision"}
+BASIS = {"errors", "files", "faults", "params", "train_params", "config", "world", "progress", "precision", "remote"}
 ROOMS = {
     "errors": set(),
     "files": {"errors"},
+    "faults": set(),
     "sections": set(),
     "degradation_params": {"sections"},
     "train_params": {"sections"},
-    "params": {"files", "sections", "degradation_params", "train_params"},
+    "launch_params": {"sections"},
+    "params": {"files", "sections", "degradation_params", "launch_params", "train_params"},
     "config": {"errors", "files", "params"},
-    "world": {"errors", "files"},
+    "world": {"errors", "faults", "files"},
     "progress": {"errors"},
+    "remote": {"errors", "files", "faults", "params", "progress"},
+    "torchrun": {"errors"},
     "precision": {"errors"},
     "data": BASIS | {"degradation_params"},
     "inspect": BASIS | {"data"},
