@@ -53,6 +53,11 @@ PATIENCE = {
 }
 
 
+def address_of(asked: str) -> str:
+    """Where Ray is for `launch.address`: that of a cluster, or `local`."""
+    return (os.environ.get("RAY_ADDRESS") or "local") if asked == "auto" else asked
+
+
 @contextlib.contextmanager
 def connected(address: str, logs: Path, *, num_cpus: int) -> Iterator[Any]:
     """Ray, connected to the cluster at `address`, or if it is `local`, to one of our own that ends on leaving.

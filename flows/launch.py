@@ -75,12 +75,14 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) 
         "directory": str(launch_files.directory),
         "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
         "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+        "own": cluster.address_of(params.launch.address) == "local",
     }
     require("ray.train", "pipeline")
     asked, run_dir = params.launch, launch_files.directory.parent
+    address = cluster.address_of(asked.address)
     progress.start(f"starting Ray with {asked.num_workers} workers")
     num_cpus = asked.num_workers * asked.cpus_per_worker  # on a small machine the workers share what there is
-    with cluster.connected(asked.address, run_dir / LOGS, num_cpus=num_cpus) as ray:
+    with cluster.connected(address, run_dir / LOGS, num_cpus=num_cpus) as ray:
         _check_gpus(asked, int(ray.cluster_resources().get("GPU", 0)))
         with _shown(launch_files.progress, progress):
             try:
@@ -105,7 +107,7 @@ def with_absolute_paths(params: Params) -> Params:
 
 
 def _check_gpus(asked: LaunchParams, num_gpus: int) -> None:
-    if asked.use_gpu and asked.address == "local" and num_gpus < asked.num_workers:
+    if asked.use_gpu and cluster.address_of(asked.address) == "local" and num_gpus < asked.num_workers:
         raise ConfigError(
             f"launch.use_gpu: {asked.num_workers} workers need a GPU each, and Ray finds {num_gpus} here; "
             "lower launch.num_workers, or set launch.use_gpu to false"
@@ -147,7 +149,7 @@ def _rank(settings: dict[str, Any]) -> None:
     """What each worker runs. What a restart cannot help is left in a file: Ray would restart the group for it."""
     launch_files = LaunchFiles(directory=Path(settings["directory"]))
     params = config.from_dict(settings["params"])
-    cluster.go_first(own=params.launch.address == "local", niceness=settings["niceness"])
+    cluster.go_first(own=settings["own"], niceness=settings["niceness"])
     if settings["launcher"]["host"] == socket.gethostname():
         os.environ[files.LAUNCHER_PID] = settings["launcher"]["pid"]
     with open_world(timeout_s=params.train.collective_timeout_s, use_gpu=params.launch.use_gpu) as world:

@@ -53,14 +53,13 @@ def on_ray(launch: LaunchParams, *, num_writers: int, logs: Path, progress: Prog
     def run(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         if not tasks:
             return
-        where = f"with {num_writers} writers" if launch.address == "local" else f"at {launch.address}"
+        address = cluster.address_of(launch.address)
+        where = f"with {num_writers} writers" if address == "local" else f"at {address}"
         progress.say(f"starting Ray {where}")
-        with cluster.connected(launch.address, logs, num_cpus=min(num_writers, len(tasks))) as ray:
+        with cluster.connected(address, logs, num_cpus=min(num_writers, len(tasks))) as ray:
             num_cores = int(ray.cluster_resources().get("CPU", 0))
             if not num_cores:
-                raise ConfigError(
-                    f"launch.address: the cluster at {launch.address} has no CPU to give; add a node to it"
-                )
+                raise ConfigError(f"launch.address: the cluster at {address} has no CPU to give; add a node to it")
             yield from _results(ray, function, tasks, most=AHEAD * num_cores, max_retries=launch.max_failures)
 
     return run
