@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,6 @@ from sr_core.files import digest_of
 from sr_core.params import SHIFTED, DataParams
 from sr_core.progress import QUIET, Progress
 
-STEPS_AHEAD = 2  # batches that are made while one is trained on
 _THEIRS = "data.variants, data.degradation_seed, data.align, data.mixed and the ranges"
 
 
@@ -224,23 +223,27 @@ def batches(
     share: range,
     augment: bool,
     crop: int | None = None,
+    threads: int = 1,
 ) -> Generator[Batch, None, None]:
-    """The batches of steps `start` to `stop` - 1 as `patches.batch` makes them; a thread makes the next ones meanwhile.
+    """The batches of steps `start` to `stop` - 1 as `patches.batch` makes them, in order.
 
-    What goes wrong in the thread is raised here, at its step. Closing the iterator ends the thread.
+    `threads` make the next ones meanwhile, one each and one to spare; with 0 a batch is made when it is asked for.
+    What goes wrong in a thread is raised here, at its step. Closing the iterator ends the threads.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+
+    def made(step: int) -> Batch:
+        return patches.batch(seed, step, batch, share, augment, crop=crop)
+
+    if not threads:
+        yield from map(made, range(start, stop))
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
     steps = iter(range(start, stop))
-
-    def submitted(step: int) -> Future[Batch]:
-        return pool.submit(patches.batch, seed, step, batch, share, augment, crop=crop)
-
-    ahead = deque(submitted(step) for step in itertools.islice(steps, STEPS_AHEAD))
+    ahead = deque(pool.submit(made, step) for step in itertools.islice(steps, threads + 1))
     try:
         while ahead:
             ready = ahead.popleft().result()
-            for step in itertools.islice(steps, 1):
-                ahead.append(submitted(step))
+            ahead.extend(pool.submit(made, step) for step in itertools.islice(steps, 1))
             yield ready
     finally:
         pool.shutdown(cancel_futures=True)

@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -166,21 +167,23 @@ def test_validation_images(params: DataParams, dataset: Dataset) -> None:
     assert torch.from_numpy(valid.lr(0)).dtype == torch.uint8
 
 
-def steps_of(train: PatchSet, start: int, stop: int) -> Any:
-    return batches(train, seed=1, start=start, stop=stop, batch=8, share=range(2, 6), augment=True)
+def steps_of(train: PatchSet, start: int, stop: int, threads: int = 1) -> Any:
+    return batches(train, seed=1, start=start, stop=stop, batch=8, share=range(2, 6), augment=True, threads=threads)
 
 
-def test_batches_come_in_order_from_any_step(dataset: Dataset) -> None:
-    found = list(steps_of(dataset.train, 3, 10))
+@pytest.mark.parametrize("threads", [0, 1, 2, 4])
+def test_batches_come_in_order_from_any_step(dataset: Dataset, threads: int) -> None:
+    found = list(steps_of(dataset.train, 3, 20, threads))
 
-    assert len(found) == 7
+    assert len(found) == 17
     for step, batch in enumerate(found, start=3):
         assert same(batch, batch_of(dataset.train, step, share=range(2, 6)))
-    assert list(steps_of(dataset.train, 3, 3)) == []
+    assert list(steps_of(dataset.train, 3, 3, threads)) == []
+    assert made_by_threads() == []
 
 
 class Recorded:
-    """In place of patches: notes what is asked for, and fails at one step."""
+    """In place of patches: notes what is asked for, fails at one step, and takes the longer the earlier a step is."""
 
     def __init__(self, fails_at: int | None = None) -> None:
         self.asked: list[int] = []
@@ -189,6 +192,7 @@ class Recorded:
     def batch(self, seed: int, step: int, *_others: Any, crop: int | None = None) -> int:
         assert crop is None
         self.asked.append(step)
+        time.sleep(0.02 * max(0, 4 - step))
         if step == self.fails_at:
             raise OSError("the disk is gone")
         return step
@@ -198,19 +202,23 @@ def made_by_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
-def test_batches_are_made_ahead_but_not_far() -> None:
+@pytest.mark.parametrize(("threads", "most"), [(0, 2), (1, 4), (2, 5), (4, 7)])
+def test_batches_are_made_ahead_but_not_far(threads: int, most: int) -> None:
     source = Recorded()
-    found = steps_of(source, 0, 10)
+    found = steps_of(source, 0, 10, threads)
 
     assert next(found) == 0
     assert next(found) == 1
+    assert len(made_by_threads()) == threads
     found.close()
-    assert source.asked in ([0, 1, 2], [0, 1, 2, 3])
+    assert sorted(source.asked) == list(range(len(source.asked)))
+    assert 2 <= len(source.asked) <= most
     assert made_by_threads() == []
 
 
-def test_what_fails_in_the_thread_is_raised_at_its_step() -> None:
-    found = steps_of(Recorded(fails_at=2), 0, 10)
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_what_fails_in_a_thread_is_raised_at_its_step(threads: int) -> None:
+    found = steps_of(Recorded(fails_at=2), 0, 10, threads)
 
     assert [next(found), next(found)] == [0, 1]
     with pytest.raises(OSError, match="the disk is gone"):
