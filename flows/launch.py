@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import cluster
+from flows import cluster, courier, workers
+from flows.courier import Post
 from flows.driver import FAILURE, LOGS, drive, main_of_child
 from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
-from sr_core import config, files
+from sr_core import config, faults, files
+from sr_core.data.patches import Dataset
 from sr_core.errors import ConfigError, SrError, explained
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
@@ -35,9 +37,6 @@ from sr_core.world import World, open_world
 
 STOP_GRACE_S = 5.0  # for a last checkpoint; a cancelled run must be gone within 15 s
 AGREE_S = 3.0  # for all ranks to say that they met an error
-# Ray Train's own that start a process each which trains nothing, and that we have no use for: our data does not come
-# from Ray, and a cluster of our own ends with its driver
-UNUSED = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
 
 
 def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) -> RunResult:
@@ -70,23 +69,26 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) 
         SrError: the error that a rank met; the workers were lost more than `launch.max_failures` times; Ray's
             cluster cannot be reached or has no room.
     """
-    settings = {
-        "params": config.to_dict(with_absolute_paths(params)),
-        "directory": str(launch_files.directory),
-        "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
-        "niceness": os.getpriority(os.PRIO_PROCESS, 0),
-        "own": cluster.address_of(params.launch.address) == "local",
-    }
     require("ray.train", "pipeline")
     asked, run_dir = params.launch, launch_files.directory.parent
     address = cluster.address_of(asked.address)
+    own = address == "local"
     progress.start(f"starting Ray with {asked.num_workers} workers")
-    num_cpus = asked.num_workers * asked.cpus_per_worker  # on a small machine the workers share what there is
-    with cluster.connected(address, run_dir / LOGS, num_cpus=num_cpus) as ray:
-        _check_gpus(asked, int(ray.cluster_resources().get("GPU", 0)))
+    with cluster.connected(address, run_dir / LOGS, resources=workers.in_all(asked)) as ray:
+        workers.wait_for_room(
+            asked, lambda: workers.live(ray), wait_s=0.0 if own else workers.ROOM_WAIT_S, say=progress.say
+        )
+        settings = {
+            "params": config.to_dict(with_absolute_paths(params)),
+            "directory": str(launch_files.directory),
+            "launcher": {"host": socket.gethostname(), "pid": os.environ.get(files.LAUNCHER_PID, str(os.getpid()))},
+            "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+            "own": own,
+            "post": launch_files if own else courier.start(ray, launch_files),
+        }
         with _shown(launch_files.progress, progress):
             try:
-                _trainer(params, settings, launch_files.directory / "ray").fit()
+                workers.trainer(_rank, params, settings, launch_files.directory / "ray").fit()
                 failure = None
             except ray.train.TrainingFailedError as error:
                 failure = error
@@ -106,96 +108,73 @@ def with_absolute_paths(params: Params) -> Params:
     )
 
 
-def _check_gpus(asked: LaunchParams, num_gpus: int) -> None:
-    if asked.use_gpu and cluster.address_of(asked.address) == "local" and num_gpus < asked.num_workers:
-        raise ConfigError(
-            f"launch.use_gpu: {asked.num_workers} workers need a GPU each, and Ray finds {num_gpus} here; "
-            "lower launch.num_workers, or set launch.use_gpu to false"
-        )
-
-
-def _trainer(params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    launch = params.launch
-
-    class Trainer(TorchTrainer):
-        def _create_default_callbacks(self) -> list[Any]:
-            made = super()._create_default_callbacks()  # type: ignore[misc]
-            return [each for each in made if type(each).__name__ not in UNUSED]
-
-    return Trainer(
-        _rank,
-        train_loop_config=dict(settings),
-        torch_config=TorchConfig(
-            backend="nccl" if launch.use_gpu else "gloo", timeout_s=int(params.train.collective_timeout_s)
-        ),
-        scaling_config=ScalingConfig(
-            num_workers=launch.num_workers,
-            use_gpu=launch.use_gpu,
-            resources_per_worker={"CPU": launch.cpus_per_worker, **({"GPU": 1} if launch.use_gpu else {})},
-        ),
-        run_config=RunConfig(
-            name="train",
-            storage_path=str(storage),
-            # resources that no node has would be waited for again and again without the second limit
-            failure_config=FailureConfig(max_failures=launch.max_failures, controller_failure_limit=3),  # type: ignore[call-arg]
-        ),
-    )
-
-
 def _rank(settings: dict[str, Any]) -> None:
-    """What each worker runs. What a restart cannot help is left in a file: Ray would restart the group for it."""
-    launch_files = LaunchFiles(directory=Path(settings["directory"]))
+    """What each worker runs. What a restart cannot help is left with the driver: Ray would restart the group for it."""
+    post: Post = settings["post"]
     params = config.from_dict(settings["params"])
     cluster.go_first(own=settings["own"], niceness=settings["niceness"])
     if settings["launcher"]["host"] == socket.gethostname():
         os.environ[files.LAUNCHER_PID] = settings["launcher"]["pid"]
     with open_world(timeout_s=params.train.collective_timeout_s, use_gpu=params.launch.use_gpu) as world:
-        if world.on_first(launch_files.num_failures):
+        if world.on_first(post.num_failures):
             return
         try:
-            result = _train(params, world, launch_files)
+            world.on_all(lambda: _check_disk(params, Path(settings["directory"]), settings["launcher"]["host"]))
+            result = _train(params, world, Path(settings["directory"]).parent, post)
         except (SrError, OSError) as error:
-            launch_files.write_failure(f"rank{world.rank}", explained(error))
-            if not _all_failed(launch_files, world):
+            post.write_failure(f"rank{world.rank}", explained(error))
+            if not _all_failed(post, world):
                 raise  # the others wait in a collective: Ray ends them, and the next group returns above
             return
         if world.is_first:
-            launch_files.write_result({**dataclasses.asdict(result), "run_dir": str(result.run_dir)})
+            post.write_result({**dataclasses.asdict(result), "run_dir": str(result.run_dir)})
 
 
-def _all_failed(launch_files: LaunchFiles, world: World) -> bool:
+def _check_disk(params: Params, directory: Path, driver: str) -> None:
+    """Without a remote store every rank reads and writes the driver's disk."""
+    if params.storage.remote is None and not directory.is_dir():
+        raise ConfigError(
+            f"storage.remote: is null, and host {socket.gethostname()} does not see {directory.parent} of host "
+            f"{driver}; expected a data.root that all hosts share, or a store that they reach (s3://bucket/prefix)"
+        )
+
+
+def _all_failed(post: Post, world: World) -> bool:
     deadline = time.monotonic() + AGREE_S
-    while launch_files.num_failures() < world.size and time.monotonic() < deadline:
+    while post.num_failures() < world.size and time.monotonic() < deadline:
         time.sleep(0.05)
-    return launch_files.num_failures() == world.size
+    return post.num_failures() == world.size
 
 
-def _train(params: Params, world: World, launch_files: LaunchFiles) -> RunResult:
+def _train(params: Params, world: World, run_dir: Path, post: Post) -> RunResult:
     import ray.train
 
     from sr_core.data.patches import open_dataset
 
-    progress: Progress = FileProgress(launch_files.progress) if world.is_first else QUIET
-    verified = world.on_first(launch_files.verified.exists)
-    dataset = world.on_each_host(
-        lambda verify: open_dataset(params.data, verify=verify and not verified, progress=progress)
-    )
+    host = socket.gethostname()
+    progress: Progress = FileProgress(post.append_progress) if world.is_first else QUIET
+    verified = world.on_first(post.verified_hosts)
+
+    def opened(first_here: bool) -> Dataset:
+        verify = first_here and host not in verified
+        dataset = open_dataset(params.data, verify=verify, progress=progress)
+        if verify:
+            post.mark_verified(host)
+        return dataset
+
+    dataset = world.on_each_host(opened)
     if verified:
-        progress.say(f"a worker was lost: Ray started the group of {world.size} again")
-    elif world.is_first:
-        launch_files.verified.touch()
-    result = train(
-        params,
-        world,
-        launch_files.directory.parent,
-        dataset=dataset,
-        observe=lambda step, values: ray.train.report({"step": step, **values}),
-        progress=progress,
-        should_stop=launch_files.stop.exists,
-    )
+        progress.say(f"a worker was lost or has come: Ray started a group of {world.size}")
+    with courier.stopping(post, is_first=world.is_first) as should_stop:
+        result = train(
+            params,
+            world,
+            run_dir,
+            dataset=dataset,
+            observe=lambda step, values: ray.train.report({"step": step, **values}),
+            progress=progress,
+            should_stop=should_stop,
+        )
     if isinstance(progress, FileProgress):
         progress.flush()
     return result
@@ -222,8 +201,9 @@ def _shown(path: Path, progress: Progress) -> Iterator[None]:
 
 def _sentence(failure: Exception | None, launch: LaunchParams, room: Mapping[str, float], run_dir: Path) -> str:
     """One sentence on a failure that no rank has explained; all that Ray says goes to a file."""
-    wanted = f"{launch.num_workers} workers with {launch.cpus_per_worker} CPU" + (" and a GPU" * launch.use_gpu)
-    found = ", ".join(f"{room.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
+    each = workers.resources(launch)
+    wanted = f"{launch.num_workers} workers with {', '.join(f'{amount:g} {kind}' for kind, amount in each.items())}"
+    found = ", ".join(f"{room.get(kind, 0):g} {kind}" for kind in {"CPU": 1, "GPU": 1, **each})
     ranks: Mapping[int, Exception] = getattr(failure, "worker_failures", {})
     if ranks:
         rank, error = min(ranks.items())
@@ -231,7 +211,7 @@ def _sentence(failure: Exception | None, launch: LaunchParams, room: Mapping[str
             f"rank {rank} failed after {launch.max_failures} restarts: {type(error).__name__}: {_first_line(error)}"
         )
     elif failure is not None:
-        reason = f"Ray could not start {wanted} each (the cluster has {found}); see launch.num_workers"
+        reason = f"Ray could not start {wanted} each (the cluster has {found}, which others may hold)"
     else:
         reason = "the ranks ended without a result"
     details = run_dir / FAILURE

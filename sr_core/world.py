@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from sr_core import faults
 from sr_core.errors import ConfigError
 
 T = TypeVar("T")
@@ -112,6 +113,7 @@ def open_world(*, timeout_s: float, use_gpu: bool | None = None) -> Iterator[Wor
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_s))
     try:
+        faults.point("group_open")
         yield World(rank=rank, size=size, local_rank=local_rank, device=device)
     finally:
         if opened:

@@ -15,7 +15,7 @@ BASIS = {"errors", "files", "faults", "params", "train_params", "config", "world
 ROOMS = {
     "errors": set(),
     "files": {"errors"},
-    "faults": set(),
+    "faults": {"errors"},
     "sections": set(),
     "degradation_params": {"sections"},
     "train_params": {"sections"},
@@ -42,7 +42,7 @@ BESIDE = {
     "sr_core.evaluate.task": {f"sr_core.train.{name}" for name in ("exchange", "run", "start", "weights")},
 }
 TOOLS = {
-    "ray": {"flows/cluster.py", "flows/launch.py", "flows/shard_tasks.py"},
+    "ray": {f"flows/{name}.py" for name in ("cluster", "courier", "launch", "shard_tasks", "workers")},
     "mlflow": {"flows/track.py", "flows/store.py", "flows/registry.py", "serving/pyfunc.py"},
     "dvc": {"flows/versions.py"},
     "prefect": {"flows/running.py", "flows/bare_names.py"},
