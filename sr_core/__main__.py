@@ -1,7 +1,7 @@
 """The command line of the library.
 
     python -m sr_core train --set train.steps=1000          one process
-    torchrun --nproc-per-node 2 -m sr_core train            several
+    python -m sr_core.torchrun --nproc-per-node 2 -m sr_core train      several
     python -m flows.train edsr                              Ray Train, with everything around it
 
 Verbs: inspect, fetch, shard, train, status, evaluate, fit-niqe, upscale, import, export, interpolate; each with --help.
@@ -17,21 +17,22 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sr_core import faults
 from sr_core.config import changes, from_dict, load
-from sr_core.errors import ConfigError, SrError, explained
+from sr_core.errors import STOPPED, ConfigError, SrError, explained, say_once
 from sr_core.params import Params
 
 PARAMS = "params.yaml"
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
+        faults.point("import")
         code: int = arguments.call(arguments)
     except (SrError, OSError) as error:
-        print(f"{arguments.verb}: {explained(error)}", file=sys.stderr)
+        say_once(f"{arguments.verb}: {explained(error)}")
         return explained(error).exit_code
     except KeyboardInterrupt:
         print(f"{arguments.verb}: interrupted", file=sys.stderr)
@@ -147,6 +148,7 @@ def _shard(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    stop = _StopRequest()  # before what takes seconds to import
     from sr_core.data.patches import open_dataset
     from sr_core.files import LAUNCHER_PID
     from sr_core.models import check_trainable
@@ -159,14 +161,15 @@ def _train(arguments: argparse.Namespace) -> int:
     check_trainable(params)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         os.environ.setdefault(LAUNCHER_PID, str(os.getppid()))
-    stop = _StopRequest()
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
         progress = stack.enter_context(console()) if world.is_first else QUIET
         # one rank per host reads every byte of the shards; the others wait for its verdict
         dataset = world.on_each_host(lambda verify: open_dataset(params.data, verify=verify, progress=progress))
+        faults.point("shard_open")
         run_dir = run.run_directory(params, dataset.digest)
         result = train(params, world, run_dir, dataset=dataset, progress=progress, should_stop=stop)
+        world.on_first(lambda: None)  # rank 0 writes: torchrun kills it 30 s after another rank's end with 75
         if world.is_first and not result.stopped:
             run.publish(params, run_dir)
             progress.say(f"finished: {run.model_directory(params)} (run {run_dir})")
@@ -179,17 +182,17 @@ class _StopRequest:
     """Becomes true at the first SIGTERM or SIGINT; the second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        if self._asked and number == signal.SIGINT:
+        if number == signal.SIGINT and number in self._asked:
             raise KeyboardInterrupt
-        self._asked = True
+        self._asked.append(number)
 
     def __call__(self) -> bool:
-        return self._asked
+        return bool(self._asked)
 
 
 def _status(arguments: argparse.Namespace) -> int:

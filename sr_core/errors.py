@@ -5,8 +5,16 @@ several things are wrong at once, all of them are listed. `python -m sr_core` pr
 with `exit_code`, never a traceback.
 """
 
+import contextlib
+import os
+import sys
 import unicodedata
+import zlib
 from collections.abc import Sequence
+from pathlib import Path
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h, of a program that was asked to stop: the same command goes on
+SAID = "SR_SAID"  # a folder for `say_once`, of whoever started the ranks of this host
 
 
 class SrError(Exception):
@@ -63,11 +71,25 @@ class TrackError(SrError):
     exit_code = 8
 
 
+class RemoteError(SrError):
+    """The remote store cannot be reached, refuses, or holds something damaged."""
+
+    exit_code = 9
+
+
 def explained(error: SrError | OSError) -> SrError:
     """`error` as one for users: of the system's own (disk full, no permission) the file and the system's words."""
     if isinstance(error, SrError):
         return error
     return SrError(f"{error.filename or 'system'}: {error.strerror or error}")
+
+
+def say_once(sentence: str) -> None:
+    """Prints to standard error what no other rank of this host has: most errors are raised on all of them."""
+    with contextlib.suppress(FileExistsError):
+        if folder := os.environ.get(SAID):
+            (Path(folder) / f"{zlib.crc32(sentence.encode()):08x}").touch(exist_ok=False)
+        print(sentence, file=sys.stderr)
 
 
 def shown(name: object) -> str:
