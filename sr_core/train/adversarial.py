@@ -14,6 +14,7 @@ Shapes: B global batch, b crops of this rank or of a part of its share, h w LR c
 import torch
 from torch import Tensor, nn
 
+from sr_core import faults
 from sr_core.params import Params
 from sr_core.precision import Precision, autocast
 from sr_core.train.batch_norm import statistics_kept
@@ -64,8 +65,8 @@ class AdversarialStep(Step):
             whole = self._judged_beforehand(lr, hr, parts)
         for part in parts:
             self._backward_of_part(lr[part], hr[part], None if whole is None else whole.part(part))
-        sums = self._sums
-        self.gradients.reduce(self._total(), stop=stop, share=self._weight(len(lr)), scalars=sums)
+        faults.point("backward")
+        self.gradients.reduce(self._total(), stop=stop, share=self._weight(len(lr)), scalars=self._sums)
 
     def _backward_of_part(self, lr: Tensor, hr: Tensor, judged: Judgement | None) -> None:
         sr = self._enlarge(lr)  # (b, 3, h, w) -> (b, 3, S*h, S*w)

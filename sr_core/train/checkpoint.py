@@ -37,6 +37,7 @@ class Manifest:
     torch_version: str
     best_psnr: float | None
     best_step: int | None
+    skipped: int = 0  # steps that were left out since step 0; absent in what was written before they were counted
     files: Mapping[str, FileRecord] = dataclasses.field(default_factory=dict)
     version: int = FORMAT_VERSION
 

@@ -19,7 +19,7 @@ import torch
 from sr_core import precision
 from sr_core.data.patches import Dataset, ImageSet, batches
 from sr_core.data.sources import dataset_name
-from sr_core.errors import ConfigError, DivergedError
+from sr_core.errors import ConfigError
 from sr_core.evaluate.metrics import PROTOCOLS, psnr
 from sr_core.models.card import Card
 from sr_core.params import Params
@@ -73,7 +73,8 @@ def train(
         BusyError: another process trains in `run_dir`.
         CheckpointError: `run_dir` belongs to other parameters or data, or no checkpoint in it is whole.
         ConfigError, SourceError: what the content loss needs cannot be had.
-        DivergedError: loss or gradient became NaN or infinite; the last checkpoint is from before that.
+        DivergedError: loss or gradient became NaN or infinite in more than `train.max_skipped` steps; the last
+            checkpoint is from before the last of them.
     """
     if params.train.batch < world.size:
         raise ConfigError(
@@ -139,6 +140,7 @@ class _Loop:
         if found.path is not None and found.manifest is not None:
             self._state.restore(checkpoint.load_tensors(found.path))
             self._state.step = found.manifest.step
+            self._state.skipped.fill_(found.manifest.skipped)
             self._state.best_psnr, self._state.best_step = found.manifest.best_psnr, found.manifest.best_step
             self._progress.say(f"goes on from {found.path}")
             self._say_what_differs(found.manifest)
@@ -177,6 +179,7 @@ class _Loop:
             share=world.share(train.batch),
             augment=train.augment,
             crop=self._params.crop,
+            threads=train.loader_threads,
         )
         self._window.restart()
         with contextlib.closing(source):
@@ -205,10 +208,11 @@ class _Loop:
         stop = False
         # reading a flag makes a GPU's host wait for the device: only where the host waits anyway
         if self._world.device.type == "cpu" or logs or validates or saves:
-            self._raise_if_diverged()
+            self._look_for_skipped()
             stop = bool(self._step.gradients.stop.item() > 0)
         if logs:
-            self._write(self._window.values(learning_rate(train, step - 1), train.batch))
+            counted = {"train/skipped": float(self._state.skipped)} if train.max_skipped else {}
+            self._write(self._window.values(learning_rate(train, step - 1), train.batch) | counted)
         if validates:
             self._validate()
         if saves or stop:
@@ -217,16 +221,9 @@ class _Loop:
             self._window.restart()
         return stop
 
-    def _raise_if_diverged(self) -> None:
-        found = torch.nonzero(self._step.not_finite).flatten().tolist()
-        if found:
-            ranks = [str(rank) for rank in found if rank < self._world.size]
-            where = f"on rank {', '.join(ranks)}" if ranks else "summed over the ranks"
-            step = self._start + int(self._step.num_good) + 1
-            raise DivergedError(
-                f"step {step}: loss or gradient is NaN or infinite {where}, expected finite numbers; "
-                "no update was made; lower train.lr or set train.clip_norm, then start again"
-            )
+    def _look_for_skipped(self) -> None:
+        if skipped := self._step.guard.look():
+            self._progress.say(skipped)
 
     def _write(self, values: Mapping[str, float]) -> None:
         if self._world.is_first:
@@ -272,6 +269,7 @@ class _Loop:
                 torch_version=torch.__version__,
                 best_psnr=state.best_psnr,
                 best_step=state.best_step,
+                skipped=int(state.skipped),
             )
             keep = self._params.train.keep_checkpoints
             checkpoint.save(self._run_dir / run.CHECKPOINTS, state.tensors(), manifest, keep=keep)

@@ -1,7 +1,8 @@
 """One optimizer step: augment, forward, loss, backward, one collective, update.
 
-On a GPU nothing here waits for the device: the guard against NaN is the fused optimizer's own, which leaves out
-the update when `found_inf` is set, and the host looks at the flags when it logs.
+On a GPU nothing here waits for the device. A step whose loss or gradient is not finite is left out on all ranks: the
+fused optimizer makes no update when `found_inf` is set, the moving average stays, and what the forward pass changed in
+the networks' buffers is put back. The host looks at the guard's count when it logs.
 """
 
 import abc
@@ -11,9 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sr_core import faults
 from sr_core.data.patches import Batch, augment
 from sr_core.precision import Precision, autocast
 from sr_core.train.gradients import GradientBuffer
+from sr_core.train.guard import Guard
 from sr_core.train.losses import LOSSES
 from sr_core.train.optim import learning_rate, set_learning_rate
 from sr_core.train.state import TrainState
@@ -42,9 +45,10 @@ class Step(abc.ABC):
         self._forward = torch.compile(state.network) if params.compile else state.network
         self.gradients = GradientBuffer(state.trained, world, scalars=scalars)
         self.gradient_norm = torch.zeros((), device=world.device)  # of the network that enlarges
-        # what was not finite since the start: one place per rank, and one for the norms over all of them
-        self.not_finite = torch.zeros(world.size + 1, device=world.device)
-        self.num_good = torch.zeros((), device=world.device, dtype=torch.int64)  # steps before that
+        self.guard = Guard(world, most=params.max_skipped, count=state.skipped)
+        self.left_out = torch.zeros((), device=world.device, dtype=torch.bool)  # the last step, by the guard
+        self._buffers = [buffer for network in state.trained for buffer in network.buffers()]
+        self._buffers_before = [buffer.clone() for buffer in self._buffers]
         # ranks cut their shares into equally many parts: SyncBatchNorm waits for all of them in each
         self._num_parts = min(params.accumulate, params.batch // world.size)
 
@@ -52,7 +56,11 @@ class Step(abc.ABC):
         """One step; `stop` says that this rank was asked to stop."""
         lr, hr = augment(batch.to(self._world.device))
         self.gradients.zero()
+        if self._buffers:
+            torch._foreach_copy_(self._buffers_before, self._buffers)
+        faults.point("forward")
         self._backward(lr, hr, stop=stop)
+        faults.point("optimizer")
         self._update()
 
     @property
@@ -82,15 +90,14 @@ class Step(abc.ABC):
     def _update(self) -> None:
         norms = [self.gradients.clip(self._params.clip_norm, number) for number in range(len(self._state.trained))]
         self.gradient_norm = norms[0]
-        self.not_finite[:-1] += self.gradients.not_finite
-        self.not_finite[-1] += ~torch.isfinite(sum(norms, torch.zeros_like(norms[0])))
-        is_bad = self.not_finite.any()
-        self.num_good += ~is_bad
+        self.left_out = self.guard.check(self._state.step + 1, self.gradients.not_finite, torch.stack(norms).sum())
+        for buffer, before in zip(self._buffers, self._buffers_before, strict=True):
+            buffer.copy_(torch.where(self.left_out, before, buffer))
         for optimizer in self._state.optimizers:
-            optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
+            optimizer.found_inf = self.left_out.float()  # type: ignore[attr-defined]
             set_learning_rate(optimizer, learning_rate(self._params, self._state.step))
             optimizer.step()
-        self._state.update_ema(self._params.ema_decay)
+        self._state.update_ema(self._params.ema_decay, left_out=self.left_out)
         self._state.step += 1
 
 
@@ -107,4 +114,5 @@ class RegressionStep(Step):
             loss = self._loss(self._enlarge(lr[part]), hr[part], PEAK) * self._weight(part.stop - part.start)
             torch.autograd.backward(loss)
             total += loss.detach()
+        faults.point("backward")
         self.gradients.reduce(total, stop=stop, share=self._weight(len(lr)))

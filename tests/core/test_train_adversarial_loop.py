@@ -10,7 +10,7 @@ from training import STEPS, asked_at, digest, go, made, made_against, tensors, w
 from sr_core.errors import CheckpointError, ConfigError, DivergedError
 from sr_core.models import check_trainable
 from sr_core.params import ModelParams
-from sr_core.train import adversarial, checkpoint, metrics_log, run
+from sr_core.train import adversarial, checkpoint, loop, metrics_log, run
 from sr_core.train.loop import describe
 from sr_core.train.state import fresh
 from sr_core.train.weights import load_model
@@ -101,9 +101,10 @@ def test_the_line_for_people_says_how_often_the_discriminator_is_right(whole):
     assert f"discriminator right in {percent:.0f} %" in describe(event, STEPS)
 
 
-def test_the_last_weights_are_published_whatever_their_psnr(job, tmp_path):
+def test_the_last_weights_are_published_whatever_their_psnr(job, tmp_path, monkeypatch):
     params, dataset = job
-    params = with_train(params, lr=0.5, lr_milestones=())  # it gets worse and worse
+    worse_and_worse = iter(range(99, 0, -1))
+    monkeypatch.setattr(loop, "psnr", lambda *_images, **_protocol: next(worse_and_worse))
     go(params, dataset, tmp_path)
     manifest = checkpoint.newest(tmp_path / "checkpoints").manifest
     figures = [event.values["valid/psnr"] for event in metrics_log.read(tmp_path) if "valid/psnr" in event.values]
