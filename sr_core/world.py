@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -43,6 +43,13 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def broadcast_in_place(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Rank 0's values of `tensors` on every rank; all ranks give as many, of the same shapes and formats."""
+        for tensor in tensors if self.size > 1 else ():
+            sent = tensor.detach().to(self.device).contiguous()  # a copy where the backend needs another
+            dist.broadcast(sent, src=0)
+            tensor.detach().copy_(sent)
 
     def on_first(self, call: Callable[[], T]) -> T:
         """What `call` returns on rank 0, on every rank; its error is raised on every rank too."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from sr_core import precision
+from sr_core import faults, precision
 from sr_core.data.patches import Dataset, ImageSet, batches
 from sr_core.data.sources import dataset_name
 from sr_core.errors import ConfigError
@@ -28,6 +28,7 @@ from sr_core.train import batch_norm, checkpoint, content, metrics_log, run, sta
 from sr_core.train.adversarial import AdversarialStep
 from sr_core.train.memory import keep_freed_memory
 from sr_core.train.optim import learning_rate
+from sr_core.train.saver import Saver
 from sr_core.train.state import fresh
 from sr_core.train.step import RegressionStep, Step
 from sr_core.train.window import Window
@@ -88,7 +89,8 @@ def train(
         settings = _settings(params, world, found.manifest)
         loop = _Loop(params, world, run_dir, dataset, features, settings, observe, progress)
         loop.restore(found, begins_with)
-        return loop.run(should_stop)
+        with loop.saver:
+            return loop.run(should_stop)
 
 
 def _settings(params: Params, world: World, manifest: checkpoint.Manifest | None) -> Settings:
@@ -129,29 +131,43 @@ class _Loop:
             else RegressionStep(self._state, params.train, world, settings.precision)
         )
         self._window = Window(world)
+        self.saver = Saver(
+            run_dir / run.CHECKPOINTS,
+            keep=params.train.keep_checkpoints,
+            committed=lambda: run.drop_former_best(run_dir),
+        )
 
     def restore(self, found: checkpoint.Found, begins_with: str | None) -> None:
         """Takes the state from the checkpoint, or stays at step 0; the metrics log goes back with it.
 
+        Rank 0 reads, the others receive: they may be on hosts that do not see its disk.
         `begins_with`: the sha256 of the weights that step 0 begins with.
         """
+        state, world = self._state, self._world
         for line in found.rejected:
             self._progress.say(f"checkpoint not used: {line}")
-        if found.path is not None and found.manifest is not None:
-            self._state.restore(checkpoint.load_tensors(found.path))
+        path, directory = found.path, self._run_dir / run.CHECKPOINTS
+        if path is not None and found.manifest is not None:
+            step = found.manifest.step
+            world.on_first(lambda: checkpoint.discard_after(directory, step))
+            world.on_first(lambda: state.restore(checkpoint.load_tensors(path)))
             self._state.step = found.manifest.step
             self._state.skipped.fill_(found.manifest.skipped)
             self._state.best_psnr, self._state.best_step = found.manifest.best_psnr, found.manifest.best_step
             self._progress.say(f"goes on from {found.path}")
             self._say_what_differs(found.manifest)
         elif begins_with is not None:
-            self._world.on_all(
-                lambda: start.begin(self._state.network, self._params, sha256=begins_with, progress=self._progress)
+            world.on_first(
+                lambda: start.begin(state.network, self._params, sha256=begins_with, progress=self._progress)
             )
-            self._state.ema.load_state_dict(self._state.network.state_dict())
-        self._start = self._state.step
-        if self._world.is_first:
-            self._log = metrics_log.MetricsLog(self._run_dir, from_step=self._state.step)
+            state.ema.load_state_dict(state.network.state_dict())
+        if path is not None or begins_with is not None:
+            world.broadcast_in_place(state.tensors().values())
+        self._start = state.step
+        if world.is_first:
+            self._log = metrics_log.MetricsLog(self._run_dir, from_step=state.step)
+            self.saver.prepare("checkpoint", state.tensors())
+            self.saver.prepare("best", state.ema.state_dict())
 
     def _say_what_differs(self, manifest: checkpoint.Manifest) -> None:
         """Bit for bit is promised for the same number of ranks and the same torch."""
@@ -184,12 +200,16 @@ class _Loop:
         self._window.restart()
         with contextlib.closing(source):
             for batch in source:
+                if state.step == start:
+                    faults.point("first_batch")
                 self._step(batch, stop=should_stop())
                 self._window.add(self._step)
                 stopped = self._after_step()
                 self._progress.advance()
                 if stopped:
                     break
+        world.on_first(self.saver.close)  # a rank that ended before would have its launcher end this one
+        faults.point("shutdown")
         return RunResult(
             run_dir=self._run_dir,
             step=state.step,
@@ -206,6 +226,7 @@ class _Loop:
         validates = step % train.eval_every == 0 or at_end
         saves = step % train.checkpoint_every == 0 or at_end
         stop = False
+        self.saver.check()
         # reading a flag makes a GPU's host wait for the device: only where the host waits anyway
         if self._world.device.type == "cpu" or logs or validates or saves:
             self._look_for_skipped()
@@ -237,7 +258,8 @@ class _Loop:
         if self._params.is_adversarial or state.best_psnr is None or figure > state.best_psnr:
             state.best_psnr, state.best_step = figure, state.step
             if self._world.is_first:
-                run.save_best(self._run_dir, state.ema.state_dict(), self._card())
+                card = self._card()
+                self.saver.later("best", state.ema.state_dict(), lambda copy: run.save_best(self._run_dir, copy, card))
         self._write({"valid/psnr": figure, "valid/best_psnr": state.best_psnr})
 
     def _card(self) -> Card:
@@ -271,9 +293,7 @@ class _Loop:
                 best_step=state.best_step,
                 skipped=int(state.skipped),
             )
-            keep = self._params.train.keep_checkpoints
-            checkpoint.save(self._run_dir / run.CHECKPOINTS, state.tensors(), manifest, keep=keep)
-            run.drop_former_best(self._run_dir)
+            self.saver.save(state.tensors(), manifest)
         if self._observe is not None:
             self._observe(state.step, {} if state.best_psnr is None else {"valid/best_psnr": state.best_psnr})
 
@@ -289,6 +309,7 @@ def validate(
     for i in range(world.rank, num, world.size):
         sr = upscale(network, images.lr(i), device=world.device, precision=settings.precision)
         figures[i] = psnr(sr, images.hr(i), protocol=protocol, scale=images.scale)
+        faults.point("evaluation")
     return float(world.sum_in_place(figures).mean())
 
 
