@@ -29,6 +29,7 @@ OBJECT_STORE_BYTES = 128 * 2**20  # only metrics pass through it
 # what is set already wins
 VARIABLES = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # 2 s by default, which every report waits for
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",  # 60 s, which elastic workers wait for a node that died
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -59,10 +60,10 @@ def address_of(asked: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(address: str, logs: Path, *, num_cpus: int) -> Iterator[Any]:
+def connected(address: str, logs: Path, *, resources: Mapping[str, float]) -> Iterator[Any]:
     """Ray, connected to the cluster at `address`, or if it is `local`, to one of our own that ends on leaving.
 
-    Our own has `num_cpus` cores to give away, whatever the machine has.
+    Our own has `resources` to give away, whatever the machine has, and its GPUs.
 
     If an error leaves this, such as the loss of one of Ray's own servers, our own cluster's logs are kept in `logs`.
     """
@@ -75,7 +76,8 @@ def connected(address: str, logs: Path, *, num_cpus: int) -> Iterator[Any]:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
             ray.init(
                 address="local",
-                num_cpus=num_cpus,
+                num_cpus=int(resources["CPU"]),
+                resources={kind: amount for kind, amount in resources.items() if kind != "CPU"},
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=str(stack.enter_context(_scratch(logs))),
@@ -105,7 +107,12 @@ def _join(ray: Any, address: str, settings: Mapping[str, Any]) -> None:
 
 def _check_address(address: str) -> None:
     """Ray itself would try for minutes, and then end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
+    if "://" in address:
+        raise ConfigError(
+            f"launch.address: is {address}, expected auto, local or host:port of a cluster's head; from outside "
+            "a cluster: ray job submit --address http://… -- python -m flows.launch"
+        )
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:

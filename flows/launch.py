@@ -26,7 +26,7 @@ from flows.driver import FAILURE, LOGS, drive, main_of_child
 from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
 from sr_core import config, faults, files
-from sr_core.data.patches import Dataset
+from sr_core.data.patches import Dataset, open_dataset
 from sr_core.errors import ConfigError, SrError, explained
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
@@ -110,6 +110,8 @@ def with_absolute_paths(params: Params) -> Params:
 
 def _rank(settings: dict[str, Any]) -> None:
     """What each worker runs. What a restart cannot help is left with the driver: Ray would restart the group for it."""
+    faults.point("import")
+    faults.point("import")
     post: Post = settings["post"]
     params = config.from_dict(settings["params"])
     cluster.go_first(own=settings["own"], niceness=settings["niceness"])
@@ -149,8 +151,6 @@ def _all_failed(post: Post, world: World) -> bool:
 def _train(params: Params, world: World, run_dir: Path, post: Post) -> RunResult:
     import ray.train
 
-    from sr_core.data.patches import open_dataset
-
     host = socket.gethostname()
     progress: Progress = FileProgress(post.append_progress) if world.is_first else QUIET
     verified = world.on_first(post.verified_hosts)
@@ -163,6 +163,8 @@ def _train(params: Params, world: World, run_dir: Path, post: Post) -> RunResult
         return dataset
 
     dataset = world.on_each_host(opened)
+    faults.point("shard_open")
+    faults.point("shard_open")
     if verified:
         progress.say(f"a worker was lost or has come: Ray started a group of {world.size}")
     with courier.stopping(post, is_first=world.is_first) as should_stop:

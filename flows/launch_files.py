@@ -8,10 +8,11 @@ For training, the work is in data/runs/<run>; shards are built without ranks, an
     result.json            rank 0 or the driver to flow: how the work ended
     errors.txt             what the driver writes to standard error
     failure-<who>.json     a rank or the driver to flow: an error meant for the user
-    verified               rank 0 to later ranks: the shards were read through; this is a group that was restarted
+    verified-<host>        a rank to later ones: the shards were read through there; this is a group that was restarted
 
-Files, since a rank may run on another host, what Ray hands back can be lost with a worker, and a restarted group has
-to know what its predecessor met. The directory lives as long as the process named by it.
+Files, since what Ray hands back can be lost with a worker, and a restarted group has to know what its predecessor
+met. The directory lives as long as the process named by it. Ranks that may run on another host reach it by courier
+(flows/courier.py).
 """
 
 import contextlib
@@ -21,7 +22,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,6 @@ class LaunchFiles:
         """What Ray and Python say of the driver, which nobody needs unless it dies."""
         return self.directory / "errors.txt"
 
-    @property
-    def verified(self) -> Path:
-        """Its presence says that this launch has read every byte of the shards."""
-        return self.directory / "verified"
-
     def write_params(self, params: config.Params) -> None:
         """Leaves the parameters for `read_params`."""
         files.write_atomic(self.directory / "params.json", files.to_json(config.to_dict(params)))
@@ -115,16 +111,33 @@ class LaunchFiles:
         failure = {"kind": kind, "sentence": str(error)}
         files.write_atomic(self.directory / f"failure-{who}.json", files.to_json(failure))
 
+    def append_progress(self, line: str) -> None:
+        """Adds a line of a FileProgress, for `Replay`."""
+        with self.progress.open("a") as file:
+            file.write(line + "\n")
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the ranks should end at the next step."""
+        return self.stop.exists()
+
+    def verified_hosts(self) -> list[str]:
+        """The hosts where this launch has read every byte of the shards."""
+        return [path.name.partition("-")[2] for path in self.directory.glob("verified-*")]
+
+    def mark_verified(self, host: str) -> None:
+        """For `verified_hosts`."""
+        (self.directory / f"verified-{host}").touch()
+
     def num_failures(self) -> int:
         """How many have left one."""
         return len(list(self.directory.glob("failure-*.json")))
 
 
 class FileProgress:
-    """A Progress whose calls are lines in a file, for `Replay` in another process."""
+    """A Progress whose calls are lines that `append` is given, for `Replay` in another process."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._pending, self._flushed_s = path, 0, 0.0
+    def __init__(self, append: Callable[[str], None]) -> None:
+        self._append, self._pending, self._flushed_s = append, 0, 0.0
 
     def start(self, label: str, total: int | None = None, *, unit: Unit = "things") -> None:
         """As Progress."""
@@ -150,8 +163,7 @@ class FileProgress:
     def _write(self, **event: Any) -> None:
         if "advance" not in event:
             self.flush()
-        with self._path.open("a") as file:
-            file.write(json.dumps(event) + "\n")
+        self._append(json.dumps(event))
 
 
 class Replay:

@@ -56,7 +56,7 @@ def on_ray(launch: LaunchParams, *, num_writers: int, logs: Path, progress: Prog
         address = cluster.address_of(launch.address)
         where = f"with {num_writers} writers" if address == "local" else f"at {address}"
         progress.say(f"starting Ray {where}")
-        with cluster.connected(address, logs, num_cpus=min(num_writers, len(tasks))) as ray:
+        with cluster.connected(address, logs, resources={"CPU": min(num_writers, len(tasks))}) as ray:
             num_cores = int(ray.cluster_resources().get("CPU", 0))
             if not num_cores:
                 raise ConfigError(f"launch.address: the cluster at {address} has no CPU to give; add a node to it")

@@ -47,6 +47,8 @@ def launched(params, monkeypatch):
             "directory": str(launch_files.directory),
             "launcher": {"host": socket.gethostname(), "pid": str(os.getpid())},
             "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+            "own": False,
+            "post": launch_files,
         }
         yield launch_files, lambda: launch._rank(settings), reported
 
@@ -67,7 +69,7 @@ def test_a_rank_trains_and_leaves_the_result(launched):
     assert (result["step"], result["stopped"]) == (STEPS, False)
     assert result["run_dir"] == str(launch_files.directory.parent)
     assert [metrics["step"] for metrics in reported] == [10, 20]  # at checkpoints, and never with one
-    assert launch_files.verified.exists()
+    assert launch_files.verified_hosts() == [socket.gethostname()]
     shown = launch_files.progress.read_text()
     assert '"total": 20' in shown
     assert '"say": "step 20/20' in shown
@@ -101,7 +103,7 @@ def test_an_error_of_one_rank_alone_is_raised(launched, monkeypatch):
 
 def test_a_restarted_group_does_not_read_the_shards_again(launched, params):
     launch_files, rank, _ = launched
-    launch_files.verified.touch()
+    launch_files.mark_verified(socket.gethostname())
     damage(params)  # nobody would see it
     rank()
     assert launch_files.read_result()["step"] == STEPS
@@ -138,10 +140,27 @@ def test_workers_get_absolute_paths_of_weights_and_the_same_digest(tmp_path, mon
     assert launch.with_absolute_paths(made.params(tmp_path)).train.start is None
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "auto", "127.0.0.1:many"])
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "auto", "127.0.0.1:many"])
 def test_an_address_where_nobody_answers_is_said_at_once(address):
     with pytest.raises(ConfigError, match=r"^launch.address: no Ray cluster answers at "):
         cluster._check_address(address.format(port=made.free_port()))
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:8265"])
+def test_an_address_of_another_kind_is_said_with_what_to_do(address):
+    with pytest.raises(
+        ConfigError, match=r"^launch.address: is \S+, expected auto, local or host:port .* ray job submit"
+    ):
+        cluster._check_address(address)
+
+
+def test_a_rank_that_does_not_see_the_drivers_disk_needs_a_store(launched, params):
+    launch_files, _, _ = launched
+    elsewhere = launch_files.directory.parent / "launch-1-elsewhere"
+    with pytest.raises(ConfigError, match=rf"^storage.remote: is null, and host {socket.gethostname()} does not see"):
+        launch._check_disk(params, elsewhere, "head")
+    stored = dataclasses.replace(params, storage=dataclasses.replace(params.storage, remote="s3://bucket/runs"))
+    launch._check_disk(stored, elsewhere, "head")
 
 
 def test_a_lost_worker_is_named_with_its_reason(tmp_path):
@@ -155,7 +174,7 @@ def test_a_lost_worker_is_named_with_its_reason(tmp_path):
 def test_a_cluster_without_room_is_named_with_what_it_has(tmp_path):
     asked = LaunchParams(num_workers=64, cpus_per_worker=2, use_gpu=True)
     sentence = launch._sentence(TimeoutError("…"), asked, {"CPU": 8.0, "GPU": 1.0}, tmp_path)
-    assert "could not start 64 workers with 2 CPU and a GPU each (the cluster has 8 CPU, 1 GPU)" in sentence
+    assert "could not start 64 workers with 2 CPU, 1 GPU each (the cluster has 8 CPU, 1 GPU, which" in sentence
 
 
 @pytest.fixture
@@ -221,7 +240,9 @@ def launched_by_ray(params, tmp_path, monkeypatch, say=print, **launch_params):
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
 def test_gpus_that_are_not_there_are_said_before_ray_waits_for_them(params, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"^launch.use_gpu: 2 workers need a GPU each, and Ray finds 0 here"):
+    with pytest.raises(
+        ConfigError, match=r"^launch.use_gpu: 2 workers with 1 CPU, 1 GPU each .* Ray has 2 CPU, 0 GPU on 1 node"
+    ):
         launched_by_ray(params, tmp_path, monkeypatch, use_gpu=True)
 
 

@@ -34,7 +34,8 @@ def seen():
 
 
 def test_progress_arrives_in_order(tmp_path, seen):
-    progress, replay = FileProgress(tmp_path / "progress.jsonl"), Replay(tmp_path / "progress.jsonl", seen)
+    files = LaunchFiles(directory=tmp_path)
+    progress, replay = FileProgress(files.append_progress), Replay(files.progress, seen)
     replay()  # nothing there yet
     progress.start("training", 3)
     progress.advance()
@@ -48,12 +49,13 @@ def test_progress_arrives_in_order(tmp_path, seen):
 
 def test_steps_of_milliseconds_are_written_together(tmp_path, seen, monkeypatch):
     monkeypatch.setattr(launch_files, "FLUSH_EVERY_S", 60.0)
-    progress = FileProgress(tmp_path / "progress.jsonl")
+    files = LaunchFiles(directory=tmp_path)
+    progress = FileProgress(files.append_progress)
     progress.start("training", 1000)
     for _ in range(1000):
         progress.advance()
     progress.say("done")
-    Replay(tmp_path / "progress.jsonl", seen)()
+    Replay(files.progress, seen)()
     assert seen.calls == [("start", "training", 1000), ("advance", 1000), ("say", "done")]
 
 
@@ -112,3 +114,11 @@ def test_what_a_killed_launch_left_is_swept_and_a_live_one_is_kept(tmp_path):
         assert files.directory.name == f"launch-{os.getpid()}-{host}"
     assert kept == {files.directory.name, f"launch-{os.getppid()}-{host}", "launch-4194305-elsewhere-2"}
     assert not files.directory.exists()
+
+
+def test_what_a_rank_tells_and_asks_is_in_the_files(tmp_path):
+    with LaunchFiles.make(tmp_path) as files:
+        assert (files.verified_hosts(), files.is_asked_to_stop()) == ([], False)
+        files.mark_verified("host-b")
+        files.stop.touch()
+        assert (files.verified_hosts(), files.is_asked_to_stop()) == (["host-b"], True)
