@@ -27,7 +27,7 @@ from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
 from sr_core import config, faults, files
 from sr_core.data.patches import Dataset, open_dataset
-from sr_core.errors import ConfigError, SrError, explained
+from sr_core.errors import ConfigError, GroupError, SrError, explained
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
@@ -123,6 +123,8 @@ def _rank(settings: dict[str, Any]) -> None:
         try:
             world.on_all(lambda: _check_disk(params, Path(settings["directory"]), settings["launcher"]["host"]))
             result = _train(params, world, Path(settings["directory"]).parent, post)
+        except GroupError:
+            raise  # a rank hangs or was lost: Ray starts the group again
         except (SrError, OSError) as error:
             post.write_failure(f"rank{world.rank}", explained(error))
             if not _all_failed(post, world):

@@ -77,6 +77,12 @@ class RemoteError(SrError):
     exit_code = 9
 
 
+class GroupError(SrError):
+    """Another rank does not answer, or was lost: a group that is started again may well go on."""
+
+    exit_code = 10
+
+
 def explained(error: SrError | OSError) -> SrError:
     """`error` as one for users: of the system's own (disk full, no permission) the file and the system's words."""
     if isinstance(error, SrError):

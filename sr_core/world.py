@@ -7,7 +7,9 @@ variables and has opened the group already. With no such variables this is a wor
 import contextlib
 import dataclasses
 import datetime
+import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -15,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from sr_core import faults
-from sr_core.errors import ConfigError
+from sr_core.errors import ConfigError, GroupError
 
 T = TypeVar("T")
 
@@ -28,6 +30,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    timeout_s: float = math.inf  # of every collective; what then meets a rank is a GroupError
 
     @property
     def is_first(self) -> bool:
@@ -41,14 +44,16 @@ class World:
     def sum_in_place(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sums `tensor` over all ranks in place and returns it."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with _explained(self.timeout_s):
+                dist.all_reduce(tensor)
         return tensor
 
     def broadcast_in_place(self, tensors: Iterable[torch.Tensor]) -> None:
         """Rank 0's values of `tensors` on every rank; all ranks give as many, of the same shapes and formats."""
         for tensor in tensors if self.size > 1 else ():
             sent = tensor.detach().to(self.device).contiguous()  # a copy where the backend needs another
-            dist.broadcast(sent, src=0)
+            with _explained(self.timeout_s):
+                dist.broadcast(sent, src=0)
             tensor.detach().copy_(sent)
 
     def on_first(self, call: Callable[[], T]) -> T:
@@ -61,7 +66,8 @@ class World:
                 box = [(call(), None)]
             except Exception as error:  # whatever it is, the others must not wait for it in vain
                 box = [(None, error)]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        with _explained(self.timeout_s):
+            dist.broadcast_object_list(box, src=0, device=self.device)
         value, failure = box[0]
         if failure is not None:
             raise failure
@@ -93,12 +99,34 @@ class World:
             raise failure
         return value
 
-    def _any(self, failure: Exception | None) -> Exception | None:
+    def gathered(self, value: T) -> list[T]:
+        """Every rank's `value`, by rank."""
         if self.size == 1:
-            return failure
-        failures: list[Exception | None] = [None] * self.size
-        dist.all_gather_object(failures, failure)
-        return next((one for one in failures if one is not None), None)
+            return [value]
+        values: list[T] = [value] * self.size
+        with _explained(self.timeout_s):
+            dist.all_gather_object(values, value)
+        return values
+
+    def _any(self, failure: Exception | None) -> Exception | None:
+        return next((one for one in self.gathered(failure) if one is not None), None)
+
+
+@contextlib.contextmanager
+def _explained(timeout_s: float) -> Iterator[None]:
+    """What torch says of a collective that cannot be finished becomes a sentence for users."""
+    try:
+        yield
+    except RuntimeError as error:  # of gloo, and torch's own DistError
+        if re.search("timed out|timeout", str(error), re.IGNORECASE):
+            what = (
+                f"another rank has not answered for {timeout_s:g} s (train.collective_timeout_s): it hangs, or its "
+                "host is out of reach; look at that host and end what hangs there"
+            )
+        else:
+            said = re.sub(r"^\[[^]]*\] ", "", str(error)).partition(". ")[0].partition("\n")[0]
+            what = f"another rank was lost ({said}); it may have said why"
+        raise GroupError(f"{what}; the same command goes on from the last checkpoint") from None
 
 
 @contextlib.contextmanager
@@ -110,6 +138,7 @@ def open_world(*, timeout_s: float, use_gpu: bool | None = None) -> Iterator[Wor
 
     Raises:
         ConfigError: there is no GPU for this rank.
+        GroupError: the other ranks did not come.
     """
     rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
     device = _device(local_rank, use_gpu)
@@ -118,10 +147,11 @@ def open_world(*, timeout_s: float, use_gpu: bool | None = None) -> Iterator[Wor
     opened = size > 1 and not dist.is_initialized()
     if opened:
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_s))
+        with _explained(timeout_s):
+            dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_s))
     try:
         faults.point("group_open")
-        yield World(rank=rank, size=size, local_rank=local_rank, device=device)
+        yield World(rank=rank, size=size, local_rank=local_rank, device=device, timeout_s=timeout_s)
     finally:
         if opened:
             dist.destroy_process_group()

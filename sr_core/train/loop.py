@@ -19,7 +19,7 @@ import torch
 from sr_core import faults, precision
 from sr_core.data.patches import Dataset, ImageSet, batches
 from sr_core.data.sources import dataset_name
-from sr_core.errors import ConfigError
+from sr_core.errors import ConfigError, GroupError
 from sr_core.evaluate.metrics import PROTOCOLS, psnr
 from sr_core.models.card import Card
 from sr_core.params import Params
@@ -71,9 +71,11 @@ def train(
     """Trains until `params.train.steps`, from where `run_dir` was left.
 
     Raises:
+        ShardError: the ranks hold different data.
         BusyError: another process trains in `run_dir`.
         CheckpointError: `run_dir` belongs to other parameters or data, or no checkpoint in it is whole.
         ConfigError, SourceError: what the content loss needs cannot be had.
+        GroupError: another rank hangs or was lost.
         DivergedError: loss or gradient became NaN or infinite in more than `train.max_skipped` steps; the last
             checkpoint is from before the last of them.
     """
@@ -82,6 +84,7 @@ def train(
             f"train.batch: is {params.train.batch}, expected one crop at least for each of {world.size} ranks"
         )
     progress = progress if world.is_first else QUIET
+    run.check_same_data(world, dataset.digest)
     features = world.on_all(lambda: content.extractor(params, world.device, progress))
     with run.owned(run_dir, world):
         begins_with = world.on_first(lambda: run.check_identity(run_dir, params, dataset.digest))
@@ -90,7 +93,10 @@ def train(
         loop = _Loop(params, world, run_dir, dataset, features, settings, observe, progress)
         loop.restore(found, begins_with)
         with loop.saver:
-            return loop.run(should_stop)
+            try:
+                return loop.run(should_stop)
+            except GroupError as error:
+                raise GroupError(f"after step {loop.step}: {error}") from None
 
 
 def _settings(params: Params, world: World, manifest: checkpoint.Manifest | None) -> Settings:
@@ -177,6 +183,11 @@ class _Loop:
         ):
             if was != now:
                 self._progress.say(f"{what}: was {was}, is now {now}; the weights will differ in their last bits")
+
+    @property
+    def step(self) -> int:
+        """The steps that are done."""
+        return self._state.step
 
     def run(self, should_stop: Callable[[], bool]) -> RunResult:
         """The loop itself."""

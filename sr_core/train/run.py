@@ -13,6 +13,7 @@ run that these parameters began with them on this data; where several did, the c
 import contextlib
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,8 +22,8 @@ from typing import Any
 from torch import Tensor
 
 from sr_core import config, files
-from sr_core.data.patches import open_dataset
-from sr_core.errors import CheckpointError, ConfigError
+from sr_core.data import sync
+from sr_core.errors import CheckpointError, ConfigError, ShardError
 from sr_core.models.card import Card
 from sr_core.train import checkpoint, metrics_log, start
 from sr_core.train.weights import load_model, save_model
@@ -73,10 +74,13 @@ def _began(path: Path, params: config.Params, data_digest: str) -> bool:
 def current_directory(params: config.Params) -> Path:
     """The directory of the run that `params` on the shards as they stand is; reads their indexes only.
 
+    With a remote store, the shards are those that stand there.
+
     Raises:
         ShardError: the shards are absent or do not belong together.
+        RemoteError: the remote store cannot be reached or refuses.
     """
-    return run_directory(params, open_dataset(params.data, verify=False).digest)
+    return run_directory(params, sync.data_digest(params))
 
 
 def model_directory(params: config.Params) -> Path:
@@ -101,6 +105,18 @@ def owned(run_dir: Path, world: World) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         world.on_first(lambda: stack.enter_context(files.lock_directory(run_dir)))
         yield
+
+
+def check_same_data(world: World, data_digest: str) -> None:
+    """Raises ShardError on every rank if one of them holds other data than rank 0, naming both and its host."""
+    held = world.gathered((socket.gethostname(), data_digest))
+    for rank, (host, digest) in enumerate(held):
+        if digest != held[0][1]:
+            raise ShardError(
+                f"rank {rank} on host {host}: holds data {digest[:8]}, and rank 0 on host {held[0][0]} holds data "
+                f"{held[0][1][:8]}; expected the same shards on every host: bring them from one host to the others, or "
+                "build them anew on this one"
+            )
 
 
 def check_identity(run_dir: Path, params: config.Params, data_digest: str) -> str | None:
