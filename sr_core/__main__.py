@@ -137,18 +137,20 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _shard(arguments: argparse.Namespace) -> int:
-    from sr_core.data import shards
+    from sr_core.data import shards, sync
     from sr_core.progress import console
 
     params = _params(arguments)
     with console() as progress:
         version = shards.build(params.data, progress=progress)
+        sync.push(params, progress=progress)
         progress.say(f"data version: {version.digest}")
     return 0
 
 
 def _train(arguments: argparse.Namespace) -> int:
     stop = _StopRequest()  # before what takes seconds to import
+    from sr_core.data import sync
     from sr_core.data.patches import open_dataset
     from sr_core.files import LAUNCHER_PID
     from sr_core.models import check_trainable
@@ -164,8 +166,10 @@ def _train(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
         progress = stack.enter_context(console()) if world.is_first else QUIET
-        # one rank per host reads every byte of the shards; the others wait for its verdict
-        dataset = world.on_each_host(lambda verify: open_dataset(params.data, verify=verify, progress=progress))
+        sync.bring(params, world, progress=progress)
+        # one rank per host reads every byte of the shards that were not brought; the others wait for its verdict
+        own = params.storage.remote is None
+        dataset = world.on_each_host(lambda first: open_dataset(params.data, verify=first and own, progress=progress))
         faults.point("shard_open")
         run_dir = run.run_directory(params, dataset.digest)
         result = train(params, world, run_dir, dataset=dataset, progress=progress, should_stop=stop)

@@ -13,10 +13,10 @@ the `hr_digest` that both carry. The digests of all these indexes together are t
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from sr_core.data.archives import Split
 from sr_core.data.pairs import SPLITS
@@ -73,22 +73,25 @@ class DataVersion:
     indexes: Mapping[str, str]
 
 
+Load: TypeAlias = Callable[[Path], ShardIndex]  # reads the index of a directory; raises ShardError
+
+
 def version_of(indexes: Mapping[str, ShardIndex]) -> DataVersion:
     """The data version of `indexes` by name."""
     digests = {name: index.digest for name, index in sorted(indexes.items())}
     return DataVersion(digest=digest_of(digests), indexes=digests)
 
 
-def shard_directories(params: DataParams) -> dict[str, Path]:
+def shard_directories(params: DataParams, load: Load | None = None) -> dict[str, Path]:
     """Where the shards for `params` are, by the names of `DataVersion.indexes`.
 
-    How many versions of its images a track has is read from its first index, where it is there.
+    How many versions of its images a track has is read from its first index (by `load`), where it is there.
     """
     found = {}
     for split in SPLITS:
         found[f"{split}/{HR}"] = directory_of(params, split, HR)
         for track in params.tracks:
-            for member in members_of(track, _num_variants(directory_of(params, split, track))):
+            for member in members_of(track, _num_variants(directory_of(params, split, track), load or load_index)):
                 found[f"{split}/{member}"] = directory_of(params, split, member)
         if params.degradation == MIXED:
             found[f"{split}/{MIXED}"] = directory_of(params, split, MIXED)
@@ -105,9 +108,9 @@ def members_of(track: str, variants: int) -> tuple[str, ...]:
     return tuple(f"{track}-{i}" if i else track for i in range(variants))
 
 
-def _num_variants(directory: Path) -> int:
+def _num_variants(directory: Path, load: Load) -> int:
     try:
-        return load_index(directory).variants
+        return load(directory).variants
     except ShardError:
         return 1  # whoever reads the index next is told why
 
@@ -125,7 +128,22 @@ def load_index(directory: Path) -> ShardIndex:
     """
     path = directory / INDEX
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise ShardError(f"{directory}: holds no finished shards; {_BUILD}") from None
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_index(text, path)
+
+
+def parse_index(text: bytes, path: Path | str) -> ShardIndex:
+    """The index that `text` is; `path` is where it came from.
+
+    Raises:
+        ShardError: it is none, or damaged.
+    """
+    try:
+        fields = json.loads(text.decode("utf-8"))
         if fields["version"] != VERSION:
             raise ShardError(f"{path}: is of version {fields['version']}, expected {VERSION}; {_BUILD}")
         digest = fields.pop("sha256")
@@ -134,10 +152,6 @@ def load_index(directory: Path) -> ShardIndex:
         fields["files"] = {name: FileRecord(**record) for name, record in fields["files"].items()}
         fields["shifts"] = {key: tuple(shift) for key, shift in fields["shifts"].items()}
         return ShardIndex(**{**fields, "keys": tuple(fields["keys"])})
-    except FileNotFoundError:
-        raise ShardError(f"{directory}: holds no finished shards; {_BUILD}") from None
-    except OSError as error:
-        raise ShardError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: is damaged ({type(error).__name__}); delete it and {_BUILD}") from None
 

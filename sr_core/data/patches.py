@@ -169,9 +169,7 @@ def open_dataset(params: DataParams, *, verify: bool, progress: Progress = QUIET
     Raises:
         ShardError: shards are absent, damaged, or were built for other parameters.
     """
-    folders = indexes.shard_directories(params)
-    found = {name: indexes.load_index(folder) for name, folder in folders.items()}
-    _check_fit(params, folders, found)
+    folders, found = fitting(params, indexes.load_index)
     if verify:
         indexes.verify({folder: found[name] for name, folder in folders.items()}, progress=progress)
     train, valid = found[f"train/{HR}"], found[f"valid/{HR}"]
@@ -183,6 +181,18 @@ def open_dataset(params: DataParams, *, verify: bool, progress: Progress = QUIET
         valid=ImageSet(folders[f"valid/{HR}"], lr, valid, digest_of([valid.digest, drawn.digest])),
         digest=indexes.version_of(found).digest,
     )
+
+
+def fitting(params: DataParams, load: indexes.Load) -> tuple[dict[str, Path], dict[str, ShardIndex]]:
+    """The folders of the shards for `params` and their indexes as `load` reads them, both by name.
+
+    Raises:
+        ShardError: indexes are absent, damaged, or of other parameters.
+    """
+    folders = indexes.shard_directories(params, load)
+    found = {name: load(folder) for name, folder in folders.items()}
+    _check_fit(params, folders, found)
+    return folders, found
 
 
 def _check_fit(params: DataParams, folders: Mapping[str, Path], found: Mapping[str, ShardIndex]) -> None:
