@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -32,13 +32,14 @@ def run(
     errors: Path,
     ask_to_stop: Callable[[], None],
     has_stopped: Callable[[], bool],
-    stop_grace_s: float,
+    stop_grace_s: Callable[[], float],
 ) -> int:
     """Runs `command` to its end and returns its exit code; on leaving, nothing of its session is alive.
 
     Its output goes line by line to `say` (from another thread), or, with None, wherever this process's goes; what
     it writes to standard error goes to the file `errors`. When this call is interrupted, `ask_to_stop` is called
-    and the child has `stop_grace_s` seconds, or until `has_stopped`, to finish what must not be lost.
+    and the child has `stop_grace_s()` seconds, or until `has_stopped`, to finish what must not be lost. Meanwhile
+    another SIGTERM changes nothing; another SIGINT ends it at once.
     """
     with errors.open("wb") as file:
         child = subprocess.Popen(
@@ -59,9 +60,10 @@ def run(
         try:
             if child.poll() is None:
                 ask_to_stop()
-                deadline = time.monotonic() + stop_grace_s
-                while child.poll() is None and not has_stopped() and time.monotonic() < deadline:
-                    time.sleep(0.05)
+                with sigterm_waits():
+                    deadline = time.monotonic() + stop_grace_s()
+                    while child.poll() is None and not has_stopped() and time.monotonic() < deadline:
+                        time.sleep(0.05)
         finally:  # also when a second signal interrupts the wait
             end_session(child.pid)
             child.wait()
@@ -75,6 +77,19 @@ def _forward(lines: IO[str] | None, say: Callable[[str], None] | None) -> None:
     with lines:
         for line in lines:
             say(line.rstrip())
+
+
+@contextlib.contextmanager
+def sigterm_waits() -> Iterator[None]:
+    """Whoever ends a job may send SIGTERM to all its processes, and more than once: here it is known already."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def follow_launcher() -> None:

@@ -5,7 +5,7 @@ Ray takes over signal handlers, so whatever drives it is no part of the process 
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flows import child
@@ -26,13 +26,14 @@ def drive(
     what: str,
     goes_on: str,
     say: Callable[[str], None] | None,
-    stop_grace_s: float,
+    stop_grace_s: Callable[[], float],
 ) -> dict[str, Any]:
     """Runs `python -m <module> --child <directory>` and returns the result that it leaves.
 
     `what` it does, and how the same command `goes_on`, are for the sentence on its failure.
     `say` gets what it prints, line by line; None lets it print for itself (bars, on a terminal). Nothing of it is
-    left on leaving; when interrupted, it has `stop_grace_s` seconds to leave a result.
+    left on leaving; when interrupted, it has `stop_grace_s()` seconds to leave a result, of which the exception that
+    leaves then has a note.
 
     Raises:
         SrError: the error that it met, of its own kind; or Ray was lost for more than `launch.max_failures` times.
@@ -41,14 +42,15 @@ def drive(
     details = launch_files.directory.parent / FAILURE
     for restarts_left in range(params.launch.max_failures, -1, -1):
         launch_files.progress.unlink(missing_ok=True)  # of a driver before this one, and shown by it
-        code = child.run(
-            [sys.executable, "-m", module, "--child", str(launch_files.directory)],
-            say=say,
-            errors=launch_files.stderr,
-            ask_to_stop=launch_files.stop.touch,
-            has_stopped=launch_files.has_result,
-            stop_grace_s=stop_grace_s,
-        )
+        with _noted(launch_files):
+            code = child.run(
+                [sys.executable, "-m", module, "--child", str(launch_files.directory)],
+                say=say,
+                errors=launch_files.stderr,
+                ask_to_stop=launch_files.stop.touch,
+                has_stopped=launch_files.has_nothing_to_lose,
+                stop_grace_s=stop_grace_s,
+            )
         if (result := launch_files.read_result()) is not None:
             return result
         files.write_atomic(details, launch_files.stderr.read_bytes())
@@ -56,6 +58,25 @@ def drive(
         if restarts_left:
             (say or print)(f"{lost}; starting Ray again")
     raise SrError(f"{lost}; the same command goes on {goes_on}")
+
+
+@contextlib.contextmanager
+def _noted(launch_files: LaunchFiles) -> Iterator[None]:
+    """Adds to an interruption what the ranks have left when it leaves."""
+    try:
+        yield
+    except BaseException as interruption:
+        with contextlib.suppress(SrError):
+            values = launch_files.read_result() or {}
+            if values.get("stopped"):
+                interruption.add_note(f"stopped at step {values['step']}, checkpoint written")
+        raise
+
+
+def interrupted(interruption: BaseException) -> str:
+    """The last line of a command that was asked to stop."""
+    notes = getattr(interruption, "__notes__", ["interrupted"])
+    return f"{'; '.join(notes)}; the same command goes on from there"
 
 
 def main_of_child(launch_files: LaunchFiles, work: Callable[[Params, Progress], object]) -> int:

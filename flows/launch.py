@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import signal
 import socket
 import sys
 import threading
@@ -20,14 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import cluster, courier, workers
+from flows import cluster, courier, notice, workers
 from flows.courier import Post
-from flows.driver import FAILURE, LOGS, drive, main_of_child
+from flows.driver import FAILURE, LOGS, drive, interrupted, main_of_child
 from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
 from sr_core import config, faults, files
 from sr_core.data.patches import Dataset, open_dataset
-from sr_core.errors import ConfigError, GroupError, SrError, explained
+from sr_core.errors import STOPPED, ConfigError, GroupError, SrError, explained
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
@@ -35,14 +36,22 @@ from sr_core.train import start
 from sr_core.train.loop import RunResult, train
 from sr_core.world import World, open_world
 
-STOP_GRACE_S = 5.0  # for a last checkpoint; a cancelled run must be gone within 15 s
+STOP_GRACE_S = 600.0  # for a step and a checkpoint; whoever stops a job has a bound of its own
 AGREE_S = 3.0  # for all ranks to say that they met an error
 
 
-def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) -> RunResult:
+def launch(
+    params: Params,
+    run_dir: Path,
+    *,
+    say: Callable[[str], None] | None,
+    stop_grace_s: Callable[[], float] = lambda: STOP_GRACE_S,
+) -> RunResult:
     """Trains in `run_dir` in a child process and returns how it ended; nothing of it is left on leaving.
 
-    `say` gets what the child prints, line by line; None lets the child print for itself (bars, on a terminal).
+    `say` gets what the child prints, line by line; None lets the child print for itself (bars, on a terminal). When
+    interrupted, the ranks have `stop_grace_s()` seconds for a step and a checkpoint. A result that says `stopped`
+    without that: a node that is about to go has asked one of them (flows/notice.py).
 
     Raises:
         SrError: the error that a rank or the driver met, of its own kind; or Ray was lost for more than
@@ -57,7 +66,7 @@ def launch(params: Params, run_dir: Path, *, say: Callable[[str], None] | None) 
             what=f"training in {run_dir}",
             goes_on="from the last checkpoint",
             say=say,
-            stop_grace_s=STOP_GRACE_S,
+            stop_grace_s=stop_grace_s,
         )
     return RunResult(**{**values, "run_dir": Path(values["run_dir"])})
 
@@ -86,11 +95,14 @@ def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) 
             "own": own,
             "post": launch_files if own else courier.start(ray, launch_files),
         }
-        with _shown(launch_files.progress, progress):
+        asked_by_signal = notice.passed_on(launch_files.stop.touch, launch_files.is_asked_to_stop)
+        with _shown(launch_files.progress, progress), asked_by_signal:
             try:
                 workers.trainer(_rank, params, settings, launch_files.directory / "ray").fit()
                 failure = None
             except ray.train.TrainingFailedError as error:
+                if workers.is_lost_at_start(error):
+                    raise  # ends this driver, and another is started (flows/driver.py)
                 failure = error
         room = ray.cluster_resources()
     if launch_files.read_result() is None or failure is not None:
@@ -177,7 +189,7 @@ def _train(params: Params, world: World, run_dir: Path, post: Post) -> RunResult
             dataset=dataset,
             observe=lambda step, values: ray.train.report({"step": step, **values}),
             progress=progress,
-            should_stop=should_stop,
+            should_stop=lambda: notice.came() or should_stop(),
         )
     if isinstance(progress, FileProgress):
         progress.flush()
@@ -232,28 +244,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.launch", description="train with Ray Train")
     parser.add_argument("--params", default="params.yaml", help="the parameters (default: params.yaml)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one, as train.lr=1e-4")
+    parser.add_argument("--run", type=Path, help="go on in this run directory (default: that of the parameters)")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.child:
         launch_files = LaunchFiles(directory=arguments.child)
         return main_of_child(launch_files, lambda params, progress: train_on_ray(params, launch_files, progress))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _main(config.load(arguments.params, arguments.set))
+        return _main(config.load(arguments.params, arguments.set), arguments.run)
     except (SrError, OSError) as error:
         print(f"train: {explained(error)}", file=sys.stderr)
         return explained(error).exit_code
-    except KeyboardInterrupt:
-        print("train: interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as asked:
+        print(f"train: {interrupted(asked)}", file=sys.stderr)
+        return STOPPED
 
 
-def _main(params: Params) -> int:
+def _main(params: Params, given: Path | None) -> int:
     from sr_core.models import check_trainable
     from sr_core.train import run
 
     check_trainable(params)
-    run_dir = run.current_directory(params)
-    launch(params, run_dir, say=None)
+    run_dir = run.current_directory(params, given)
+    result = launch(params, run_dir, say=None)
+    if result.stopped:
+        print(f"train: stopped at step {result.step}, checkpoint written; the same command goes on from there")
+        return STOPPED
     run.publish(params, run_dir)
     print(f"finished: {run.model_directory(params)} (run {run_dir})")
     return 0

@@ -87,6 +87,10 @@ class LaunchFiles:
         """Whether the work has ended, and all that it wrote is written."""
         return self._result.exists()
 
+    def has_nothing_to_lose(self) -> bool:
+        """Whether the ranks may be ended: they have left a result, or no step was begun."""
+        return self.has_result() or not self.verified_hosts()
+
     @property
     def _result(self) -> Path:
         return self.directory / "result.json"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows import running, shard_tasks, versions
+from flows import resubmit, running, shard_tasks, versions
 from flows.running import flow, task
 from sr_core import config
 from sr_core.params import Params
@@ -49,9 +49,10 @@ def prepare_data(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -
     """
     running.errors_in_one_sentence()
     loaded = config.load(params, overrides)
-    versions.check_stage(loaded)
-    version = prepare(loaded)
-    running.output()(versions.record(params, loaded, ["prepare"]))
+    with resubmit.when_preempted(loaded.launch.max_preemptions):
+        versions.check_stage(loaded)
+        version = prepare(loaded)
+        running.output()(versions.record(params, loaded, ["prepare"]))
     return version
 
 

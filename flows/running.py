@@ -12,17 +12,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
+from flows.driver import interrupted
 from flows.extras import require
 from sr_core import config
-from sr_core.errors import SrError, TrackError, explained
+from sr_core.errors import STOPPED, SrError, TrackError, explained
 from sr_core.progress import Progress, console, lines
 
 require("prefect", "pipeline")  # the other modules take `flow` and `task` from here, and so this sentence first
 from prefect import flow, get_client, get_run_logger, task  # noqa: E402
 from prefect.artifacts import create_table_artifact  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.exceptions import TerminationSignal  # noqa: E402
 from prefect.runtime import deployment  # noqa: E402
 from prefect.settings import temporary_settings  # noqa: E402
 
@@ -90,7 +92,8 @@ def parser(module: str, text: str) -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace, call: Callable[[], Any]) -> int:
     """Runs `call`, which calls a flow, for a command line read by `parser`; returns the exit code."""
-    signal.signal(signal.SIGTERM, _exit)  # Prefect puts its own before it for as long as a flow runs
+    # Prefect puts its own before it for as long as a flow runs
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("DO_NOT_TRACK", "true")
     try:
         config.load(given.params, given.set)  # a mistake in it is said before a server is started
@@ -99,15 +102,10 @@ def run(given: argparse.Namespace, call: Callable[[], Any]) -> int:
     except (SrError, OSError) as error:
         print(explained(error), file=sys.stderr)
         return explained(error).exit_code
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, TerminationSignal) as asked:
+        print(interrupted(asked), file=sys.stderr)
+        return STOPPED
     return 0
-
-
-def _exit(number: int, _frame: object) -> NoReturn:
-    """Python's own way out, so that a temporary server is stopped on it."""
-    sys.exit(128 + number)
 
 
 @contextlib.contextmanager

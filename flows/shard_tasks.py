@@ -2,12 +2,14 @@
 
 Each task is a group of photographs, and what it writes is decided by the task alone: neither the number of workers
 nor a repetition changes a byte. A task whose worker is lost runs again; only a few more tasks than there are cores
-are known to Ray at a time. Several hosts need the photographs and data.root at the same place, as training does.
+are known to Ray at a time. Several hosts need the photographs and data.root at the same place. With a remote store
+(`storage.remote`) they need nothing: the shards are built by this host's own Ray and pushed there.
 
 Ray is started once there is something to write, and not by the process that asks for shards; see flows/driver.py.
 """
 
 import argparse
+import dataclasses
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +20,7 @@ from flows import cluster
 from flows.driver import LOGS, drive, main_of_child
 from flows.extras import require
 from flows.launch_files import LaunchFiles
-from sr_core.data import shards
+from sr_core.data import shards, sync
 from sr_core.data.sources import dataset_name
 from sr_core.errors import ConfigError, ShardError
 from sr_core.launch_params import LaunchParams
@@ -43,7 +45,9 @@ def build(params: Params, *, say: Callable[[str], None] | None) -> str:
     name = f"{dataset_name(params.data)}-x{params.data.scale}"
     with LaunchFiles.make(Path(params.data.root) / ".locks" / f"ray-{name}") as launch_files:
         what, goes_on = f"building the shards of {name}", "with what is missing"
-        values = drive("flows.shard_tasks", params, launch_files, what=what, goes_on=goes_on, say=say, stop_grace_s=0.0)
+        values = drive(
+            "flows.shard_tasks", params, launch_files, what=what, goes_on=goes_on, say=say, stop_grace_s=lambda: 0.0
+        )
     return str(values["digest"])
 
 
@@ -90,9 +94,13 @@ def _results(
 
 
 def _build(launch_files: LaunchFiles, params: Params, progress: Progress) -> None:
-    logs = launch_files.directory.parent / LOGS
-    run_tasks = on_ray(params.launch, num_writers=params.data.num_writers, logs=logs, progress=progress)
-    launch_files.write_result({"digest": shards.build(params.data, progress=progress, run_tasks=run_tasks).digest})
+    logs, launch = launch_files.directory.parent / LOGS, params.launch
+    if params.storage.remote is not None:  # a cluster's hosts do not see the photographs here
+        launch = dataclasses.replace(launch, address="local")
+    run_tasks = on_ray(launch, num_writers=params.data.num_writers, logs=logs, progress=progress)
+    version = shards.build(params.data, progress=progress, run_tasks=run_tasks)
+    sync.push(params, progress=progress)
+    launch_files.write_result({"digest": version.digest})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

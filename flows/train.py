@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from flows import prepare, registry, running, track, versions
+from flows import prepare, registry, resubmit, running, track, versions
 from flows.champion import RegisteredVersion
 from flows.launch import launch
 from flows.running import create_table_artifact, flow, task
@@ -44,11 +44,24 @@ def train(params: Params) -> Path:
         say(f"{run_dir} has all of its {params.train.steps} steps")
     else:
         with track.shipping(run_dir, params.track, say=say):
-            result = launch(params, run_dir, say=None if running.shows_bars() else say)
-        if result.stopped:
-            raise SrError(f"{run_dir}: was asked to stop at step {result.step}; the same command goes on from there")
+            _launch(params, run_dir, say)
     run.publish(params, run_dir)
     return run.model_directory(params)
+
+
+def _launch(params: Params, run_dir: Path, say: Callable[[str], None]) -> None:
+    """Launches until all steps are done: ranks that were asked to stop, though this flow was not, were preempted."""
+    shown = None if running.shows_bars() else say
+    for left in range(params.launch.max_preemptions, -1, -1):
+        result = launch(params, run_dir, say=shown, stop_grace_s=resubmit.stop_grace_s)
+        if not result.stopped:
+            return
+        if left:
+            say(f"a worker was preempted at step {result.step}, checkpoint written; training is launched again")
+    raise SrError(
+        f"{run_dir}: was preempted {params.launch.max_preemptions + 1} times, which is more than "
+        f"launch.max_preemptions; the same command goes on from step {result.step}"
+    )
 
 
 def _is_finished(params: Params, run_dir: Path) -> bool:
@@ -94,17 +107,18 @@ def _run(
     """The work of a flow: `steps`, and the record of them; `above` are the tasks that begin with this model."""
     running.errors_in_one_sentence()
     loaded = config.load(params, [f"model.name={model}", *overrides])
-    check_trainable(loaded)
-    versions.check_stage(loaded)
-    if "train" in steps and content.needs_vgg(loaded):
-        with running.progress() as progress:  # before hours of a first stage, not after
-            content.vgg_file(loaded, progress)
-    begins = registry.with_start(loaded) if {"train", "evaluate"} & set(steps) else loaded
-    if {"prepare", "train"} <= set(steps):
-        _train_parent(begins, params, overrides, above=(*above, loaded.task))
-    for step in steps:
-        STEPS[step](begins)
-    running.output()(versions.record(params, loaded, steps))
+    with resubmit.when_preempted(loaded.launch.max_preemptions):
+        check_trainable(loaded)
+        versions.check_stage(loaded)
+        if "train" in steps and content.needs_vgg(loaded):
+            with running.progress() as progress:  # before hours of a first stage, not after
+                content.vgg_file(loaded, progress)
+        begins = registry.with_start(loaded) if {"train", "evaluate"} & set(steps) else loaded
+        if {"prepare", "train"} <= set(steps):
+            _train_parent(begins, params, overrides, above=(*above, loaded.task))
+        for step in steps:
+            STEPS[step](begins)
+        running.output()(versions.record(params, loaded, steps))
     return loaded
 
 

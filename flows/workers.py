@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows import notice
 from sr_core.errors import ConfigError
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
@@ -99,6 +100,13 @@ def _sum(nodes: Nodes, kind: str) -> float:
     return sum(node.get(kind, 0.0) for node in nodes)
 
 
+def is_lost_at_start(error: Exception) -> bool:
+    """Whether a worker was lost while its function was being started: Ray Train gives up then, and keeps its room."""
+    from ray.exceptions import RayActorError
+
+    return isinstance(getattr(error, "controller_failure", None), RayActorError)
+
+
 def trainer(function: Callable[..., None], params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
     """Ray Train's trainer, which runs `function(settings)` in each worker; `storage` is for its own files."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -109,7 +117,7 @@ def trainer(function: Callable[..., None], params: Params, settings: Mapping[str
     class Trainer(TorchTrainer):
         def _create_default_callbacks(self) -> list[Any]:
             made = super()._create_default_callbacks()  # type: ignore[misc]
-            return [each for each in made if type(each).__name__ not in UNUSED]
+            return [*(each for each in made if type(each).__name__ not in UNUSED), notice.callback()]
 
     return Trainer(
         function,

@@ -49,7 +49,7 @@ def call(tmp_path, monkeypatch):
             errors=tmp_path / "errors.txt",
             ask_to_stop=lambda: (asked.append(time.monotonic()), ask_to_stop()),
             has_stopped=has_stopped,
-            stop_grace_s=stop_grace_s,
+            stop_grace_s=lambda: stop_grace_s,
         )
 
     said, asked = [], []
@@ -127,7 +127,7 @@ child.run(
     errors=pathlib.Path({str(tmp_path / "errors.txt")!r}),
     ask_to_stop=lambda: None,
     has_stopped=lambda: True,
-    stop_grace_s=0,
+    stop_grace_s=lambda: 0.0,
 )
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as launcher:

@@ -42,10 +42,10 @@ BESIDE = {
     "sr_core.evaluate.task": {f"sr_core.train.{name}" for name in ("exchange", "run", "start", "weights")},
 }
 TOOLS = {
-    "ray": {f"flows/{name}.py" for name in ("cluster", "courier", "launch", "shard_tasks", "workers")},
+    "ray": {f"flows/{name}.py" for name in ("cluster", "courier", "launch", "notice", "shard_tasks", "workers")},
     "mlflow": {"flows/track.py", "flows/store.py", "flows/registry.py", "serving/pyfunc.py"},
     "dvc": {"flows/versions.py"},
-    "prefect": {"flows/running.py", "flows/bare_names.py"},
+    "prefect": {"flows/running.py", "flows/bare_names.py", "flows/resubmit.py"},
 }
 
 
