@@ -136,10 +136,10 @@ def _check(path: Path) -> tuple[str, Manifest | None]:
 def _read_manifest(path: Path) -> tuple[str, Manifest | None]:
     """A line on what is wrong with the manifest of the checkpoint at `path`, or the manifest."""
     try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-        raw = json.loads(text)
+        data = (path / MANIFEST).read_bytes()
+        raw = json.loads(data)
         del raw[DIGEST]
-        if text != _signed(raw):  # not only the values: every byte is as it was written
+        if data != _signed(raw).encode():  # not only the values: every byte is as it was written
             return f"{path / MANIFEST}: does not match its own sha256", None
         records = {name: files.FileRecord(**record) for name, record in raw.pop("files").items()}
         manifest = Manifest(files=records, **raw)
