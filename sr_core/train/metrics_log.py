@@ -31,13 +31,20 @@ def read(run_dir: Path) -> Iterator[Event]:
     """The run's events in order; a line that is still being written, or damaged, is left out."""
     try:
         text = (run_dir / NAME).read_text(errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return
     for line in text.splitlines(keepends=True):
         with contextlib.suppress(ValueError, TypeError):
             event = Event(**json.loads(line))
-            if line.endswith("\n") and isinstance(event.step, int) and isinstance(event.values, dict):
+            if line.endswith("\n") and _is_sound(event):
                 yield event
+
+
+def _is_sound(event: Event) -> bool:
+    values, numbers = event.values, (int, float)
+    if type(event.step) is not int or not isinstance(event.time, numbers) or not isinstance(values, dict):
+        return False
+    return all(isinstance(value, numbers) for value in values.values())
 
 
 class MetricsLog:
