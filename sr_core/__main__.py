@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--output", type=Path, help="a folder for the page and its pictures (default: data/reports/…)")
     _verb(verbs, "fetch", _fetch, "bring the photographs to data/raw, verified")
     _verb(verbs, "shard", _shard, "cut them into the shards that training reads")
-    _verb(verbs, "train", _train, "train, or go on with a run that was interrupted")
+    train = _verb(verbs, "train", _train, "train, or go on with a run that was interrupted")
+    train.add_argument("--run", type=Path, help="go on in this run directory (default: that of the parameters)")
     status = _verb(verbs, "status", _status, "how far a run has come")
     status.add_argument("run", type=Path, nargs="?", help="a run directory (default: that of the parameters)")
     evaluate = _verb(verbs, "evaluate", _evaluate, "measure the finished model beside bicubic, and picture it")
@@ -166,12 +167,13 @@ def _train(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
         progress = stack.enter_context(console()) if world.is_first else QUIET
+        given = world.on_first(lambda: run.given_directory(params, arguments.run)) if arguments.run else None
         sync.bring(params, world, progress=progress)
         # one rank per host reads every byte of the shards that were not brought; the others wait for its verdict
         own = params.storage.remote is None
         dataset = world.on_each_host(lambda first: open_dataset(params.data, verify=first and own, progress=progress))
         faults.point("shard_open")
-        run_dir = run.run_directory(params, dataset.digest)
+        run_dir = given or world.on_first(lambda: run.run_directory(params, dataset.digest))
         result = train(params, world, run_dir, dataset=dataset, progress=progress, should_stop=stop)
         world.on_first(lambda: None)  # rank 0 writes: torchrun kills it 30 s after another rank's end with 75
         if world.is_first and not result.stopped:

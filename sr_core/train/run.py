@@ -6,11 +6,14 @@
 The name's digits are those of the parameters' and the data's digests, and of the weights that the run began with:
 relaunching the same command finds its run, and other parameters, data or weights find another.
 
+`--run DIR` names one instead: what it was started with is then held against what is asked for now, key by key.
+
 Those weights are read at step 0 only. Where they are gone afterwards, their sha256 is taken from params.json of the one
 run that these parameters began with them on this data; where several did, the command cannot know which is meant.
 """
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import socket
@@ -71,16 +74,34 @@ def _began(path: Path, params: config.Params, data_digest: str) -> bool:
         return False
 
 
-def current_directory(params: config.Params) -> Path:
-    """The directory of the run that `params` on the shards as they stand is; reads their indexes only.
+def current_directory(params: config.Params, given: Path | None = None) -> Path:
+    """That which was `given`, or the directory of the run that `params` on the shards as they stand is.
 
-    With a remote store, the shards are those that stand there.
+    Reads the shards' indexes only. With a remote store, the shards are those that stand there.
 
     Raises:
         ShardError: the shards are absent or do not belong together.
         RemoteError: the remote store cannot be reached or refuses.
+        ConfigError, CheckpointError: as `given_directory`.
     """
-    return run_directory(params, sync.data_digest(params))
+    return given_directory(params, given) if given else run_directory(params, sync.data_digest(params))
+
+
+def given_directory(params: config.Params, given: Path) -> Path:
+    """The run directory that `--run` names, for which no data need be looked at.
+
+    Raises:
+        ConfigError: it is none.
+        CheckpointError: it was started with other parameters (names the first differing key and both values).
+    """
+    if (given / PARAMS).is_file():
+        _check_params(given, _read_start(given).params, params)
+    elif params.storage.remote is None:  # otherwise it may lie there
+        raise ConfigError(
+            f"--run {given}: is no run directory, expected one that holds {PARAMS}, such as "
+            f"{_runs(params) / params.task}-1234abcd; without --run a new run makes its own"
+        )
+    return given.absolute()
 
 
 def model_directory(params: config.Params) -> Path:
@@ -135,29 +156,52 @@ def check_identity(run_dir: Path, params: config.Params, data_digest: str) -> st
         given = {"start": {"given": begun.given, "sha256": begun.sha256}} if begun else {}
         files.write_atomic(path, files.to_json(own | given))
         return begun.sha256 if begun else None
+    stored = _read_start(run_dir)
+    _check_params(run_dir, stored.params, params)
+    if stored.data_digest != data_digest:
+        key, was, now = _first_difference(_of_data(stored.params), _of_data(params), "data.")
+        raise CheckpointError(
+            f"{run_dir}: was started on data {stored.data_digest[:8]}, the shards are now {data_digest[:8]}"
+            f"{f' ({key} was {was!r}, now it is {now!r})' if key else ''}; "
+            "start another run, or bring the shards back"
+        )
+    if (now_start := _start_now(params, stored.start)) != stored.start:
+        was, now = (each[:8] if each else "none" for each in (stored.start, now_start))
+        raise CheckpointError(
+            f"{run_dir}: was started with weights {was}, those of train.start are now {now}; start another run"
+        )
+    return stored.start
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Started:
+    """What params.json says that a run was started with."""
+
+    params: config.Params
+    data_digest: str
+    start: str | None  # the sha256 of the weights that it began with
+
+
+def _read_start(run_dir: Path) -> _Started:
+    path = run_dir / PARAMS
     try:
         stored = json.loads(path.read_text())
-        was_params, was_data = config.from_dict(stored["params"]), stored["data_digest"]
-        was_start: str | None = stored["start"]["sha256"] if "start" in stored else None
+        return _Started(
+            params=config.from_dict(stored["params"]),
+            data_digest=stored["data_digest"],
+            start=stored["start"]["sha256"] if "start" in stored else None,
+        )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
             f"{path}: is damaged ({type(error).__name__}), expected what the run was started with; "
             "bring the file back, or delete the run directory to start again"
         ) from None
-    if was_params.digest() != own["params_digest"]:
-        key, was, now = _first_difference(was_params.digested(), params.digested())
-        raise CheckpointError(f"{run_dir}: was started with {key} {was!r}, now it is {now!r}; start another run")
-    if was_data != data_digest:
-        raise CheckpointError(
-            f"{run_dir}: was started on data {was_data[:8]}, the shards are now {data_digest[:8]}; "
-            "start another run, or bring the shards back"
-        )
-    if (now_start := _start_now(params, was_start)) != was_start:
-        was, now = (each[:8] if each else "none" for each in (was_start, now_start))
-        raise CheckpointError(
-            f"{run_dir}: was started with weights {was}, those of train.start are now {now}; start another run"
-        )
-    return was_start
+
+
+def _check_params(run_dir: Path, was: config.Params, now: config.Params) -> None:
+    if was.digest() != now.digest():
+        key, old, new = _first_difference(_compared(was), _compared(now))
+        raise CheckpointError(f"{run_dir}: was started with {key} {old!r}, now it is {new!r}; start another run")
 
 
 def _start_now(params: config.Params, was: str | None) -> str | None:
@@ -169,14 +213,28 @@ def _start_now(params: config.Params, was: str | None) -> str | None:
     return begun.sha256 if begun else None
 
 
+def _compared(params: config.Params) -> dict[str, Any]:
+    """What may not change, with the key that says whether there is a discriminator in any case."""
+    return {"adversarial": {"loss": params.adversarial.loss}, **params.digested()}
+
+
+def _of_data(params: config.Params) -> dict[str, Any]:
+    """What may make other data, whichever folder a launcher runs in."""
+    values = config.to_dict(params.data.with_absolute_paths())
+    return {key: value for key, value in values.items() if key not in _WHERE_AND_HOW}
+
+
+_WHERE_AND_HOW = {"root", "mirror", "archives", "downloads", "keep_archives", "max_pixels", "num_writers"}
+
+
 def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> tuple[str, Any, Any]:
-    for key in now:
-        if isinstance(now[key], Mapping) and isinstance(was.get(key), Mapping):
+    for key in {**now, **was}:
+        if isinstance(now.get(key), Mapping) and isinstance(was.get(key), Mapping):
             found = _first_difference(was[key], now[key], f"{prefix}{key}.")
             if found[0]:
                 return found
-        elif was.get(key) != now[key]:
-            return f"{prefix}{key}", was.get(key), now[key]
+        elif was.get(key) != now.get(key):
+            return f"{prefix}{key}", was.get(key), now.get(key)
     return "", None, None
 
 

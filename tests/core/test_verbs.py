@@ -17,7 +17,7 @@ OPTIONS = {
     "inspect": {"dataset", "--output"},
     "fetch": set(),
     "shard": set(),
-    "train": set(),
+    "train": {"--run"},
     "status": {"run"},
     "evaluate": {"--model", "--images", "--output"},
     "fit-niqe": {"photographs", "--output"},
