@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--run", type=Path, help="go on in this run directory (default: that of the parameters)")
     status = _verb(verbs, "status", _status, "how far a run has come")
     status.add_argument("run", type=Path, nargs="?", help="a run directory (default: that of the parameters)")
+    status.add_argument("--watch", action="store_true", help="anew every few seconds, until training ends")
     evaluate = _verb(verbs, "evaluate", _evaluate, "measure the finished model beside bicubic, and picture it")
     evaluate.add_argument("--model", type=Path, help=_MODEL)
     evaluate.add_argument(
@@ -200,16 +201,21 @@ class _StopRequest:
     def __call__(self) -> bool:
         return bool(self._asked)
 
+    @property
+    def by(self) -> str | None:
+        """The signal's name."""
+        return signal.Signals(self._asked[0]).name if self._asked else None
+
 
 def _status(arguments: argparse.Namespace) -> int:
-    from sr_core.train.status import show
+    from sr_core.train.status_page import show
 
     run_dir = arguments.run
     if run_dir is None:
         from sr_core.train.run import current_directory
 
         run_dir = current_directory(_params(arguments))
-    print(show(run_dir))
+    show(run_dir, watch=arguments.watch)
     return 0
 
 
