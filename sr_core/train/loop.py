@@ -24,7 +24,7 @@ from sr_core.evaluate.metrics import PROTOCOLS, psnr
 from sr_core.models.card import Card
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
-from sr_core.train import batch_norm, checkpoint, content, metrics_log, run, start
+from sr_core.train import batch_norm, checkpoint, content, history, metrics_log, mirror, run, start
 from sr_core.train.adversarial import AdversarialStep
 from sr_core.train.memory import keep_freed_memory
 from sr_core.train.optim import learning_rate
@@ -86,17 +86,31 @@ def train(
     progress = progress if world.is_first else QUIET
     run.check_same_data(world, dataset.digest)
     features = world.on_all(lambda: content.extractor(params, world.device, progress))
-    with run.owned(run_dir, world):
+    with (
+        run.owned(run_dir, world),
+        mirror.attached(params, world, run_dir, progress=progress, should_stop=should_stop) as mirrored,
+    ):
         begins_with = world.on_first(lambda: run.check_identity(run_dir, params, dataset.digest))
         found = world.on_first(lambda: checkpoint.newest(run_dir / run.CHECKPOINTS))
         settings = _settings(params, world, found.manifest)
-        loop = _Loop(params, world, run_dir, dataset, features, settings, observe, progress)
+        loop = _Loop(params, world, run_dir, dataset, features, settings, observe, progress, mirrored)
         loop.restore(found, begins_with)
-        with loop.saver:
+        told = history.recorded(
+            run_dir,
+            world,
+            from_step=loop.step,
+            rejected=found.rejected,
+            step=lambda: loop.step,
+            say=progress.say,
+        )
+        with told as record, loop.saver:
             try:
-                return loop.run(should_stop)
+                result = loop.run(should_stop)
             except GroupError as error:
                 raise GroupError(f"after step {loop.step}: {error}") from None
+            if result.stopped:
+                record.stopped(getattr(should_stop, "by", None))
+            return result
 
 
 def _settings(params: Params, world: World, manifest: checkpoint.Manifest | None) -> Settings:
@@ -121,6 +135,7 @@ class _Loop:
         settings: Settings,
         observe: Observe | None,
         progress: Progress,
+        mirrored: mirror.Mirror,
     ) -> None:
         torch.set_num_threads(settings.num_threads)
         if world.device.type == "cpu":
@@ -140,8 +155,13 @@ class _Loop:
         self.saver = Saver(
             run_dir / run.CHECKPOINTS,
             keep=params.train.keep_checkpoints,
-            committed=lambda: run.drop_former_best(run_dir),
+            committed=self._committed,
         )
+        self._mirror = mirrored
+
+    def _committed(self) -> None:
+        run.drop_former_best(self._run_dir)
+        self._mirror.wake()
 
     def restore(self, found: checkpoint.Found, begins_with: str | None) -> None:
         """Takes the state from the checkpoint, or stays at step 0; the metrics log goes back with it.
