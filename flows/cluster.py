@@ -178,12 +178,30 @@ def go_first(*, own: bool, niceness: int) -> None:
                 _set_niceness(thread, LAST)
     # the next ranks inherit the raylet's: it waits too where they may undo that
     all_wait = bool(others) and _set_niceness(others[0], niceness) and _set_niceness(others[0], LAST)
-    for process in Path("/proc").glob("[0-9]*") if own else ():
+    for process, command in _session() if own else ():
+        if _can_wait(command, all_wait=all_wait):
+            _set_all(process, LAST)
+
+
+def hurry(niceness: int) -> None:
+    """Undoes `go_first` in all of Ray on this host: workers that start now inherit it, and nobody trains meanwhile."""
+    for process, command in _session():
+        if _can_wait(command, all_wait=True):
+            _set_all(process, niceness)
+
+
+def _session() -> Iterator[tuple[int, str]]:
+    """The processes of this one's session, with their command lines."""
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is another user's
-            command = (process / "cmdline").read_text()
-            if os.getsid(int(process.name)) == os.getsid(0) and _can_wait(command, all_wait=all_wait):
-                for thread in _threads(int(process.name)):
-                    _set_niceness(thread, LAST)
+            if os.getsid(int(process.name)) == os.getsid(0):
+                yield int(process.name), (process / "cmdline").read_text()
+
+
+def _set_all(process: int, niceness: int) -> None:
+    with contextlib.suppress(OSError):  # it has ended
+        for thread in _threads(process):
+            _set_niceness(thread, niceness)
 
 
 def _threads(process: int) -> Iterator[Path]:

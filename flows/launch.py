@@ -26,13 +26,14 @@ from flows.courier import Post
 from flows.driver import FAILURE, LOGS, drive, interrupted, main_of_child
 from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
-from sr_core import config, faults, files
+from sr_core import config, faults, files, remote
+from sr_core.data import sync
 from sr_core.data.patches import Dataset, open_dataset
 from sr_core.errors import STOPPED, ConfigError, GroupError, SrError, explained
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
-from sr_core.train import start
+from sr_core.train import lease, remote_run, start
 from sr_core.train.loop import RunResult, train
 from sr_core.world import World, open_world
 
@@ -68,7 +69,17 @@ def launch(
             say=say,
             stop_grace_s=stop_grace_s,
         )
+    if params.storage.remote is not None:
+        _bring(params, run_dir, say or print)
     return RunResult(**{**values, "run_dir": Path(values["run_dir"])})
+
+
+def _bring(params: Params, run_dir: Path, say: Callable[[str], None]) -> None:
+    """What the run's rank 0 has left, which may have had another disk than this process."""
+    assert params.storage.remote is not None, "the caller looks"
+    store = remote.open_store(params.storage.remote, params.storage.endpoint)
+    with files.lock_directory(run_dir):
+        remote_run.bring(store, run_dir, say)
 
 
 def train_on_ray(params: Params, launch_files: LaunchFiles, progress: Progress) -> None:
@@ -127,6 +138,7 @@ def _rank(settings: dict[str, Any]) -> None:
     post: Post = settings["post"]
     params = config.from_dict(settings["params"])
     cluster.go_first(own=settings["own"], niceness=settings["niceness"])
+    os.environ[lease.LAUNCH] = f"{settings['launcher']['pid']}-{settings['launcher']['host']}"
     if settings["launcher"]["host"] == socket.gethostname():
         os.environ[files.LAUNCHER_PID] = settings["launcher"]["pid"]
     with open_world(timeout_s=params.train.collective_timeout_s, use_gpu=params.launch.use_gpu) as world:
@@ -170,14 +182,15 @@ def _train(params: Params, world: World, run_dir: Path, post: Post) -> RunResult
     verified = world.on_first(post.verified_hosts)
 
     def opened(first_here: bool) -> Dataset:
-        verify = first_here and host not in verified
-        dataset = open_dataset(params.data, verify=verify, progress=progress)
-        if verify:
+        first = first_here and host not in verified
+        # what was brought has been verified
+        dataset = open_dataset(params.data, verify=first and params.storage.remote is None, progress=progress)
+        if first:
             post.mark_verified(host)
         return dataset
 
+    sync.bring(params, world, verify=host not in verified, progress=progress)
     dataset = world.on_each_host(opened)
-    faults.point("shard_open")
     faults.point("shard_open")
     if verified:
         progress.say(f"a worker was lost or has come: Ray started a group of {world.size}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import notice
+from flows import cluster, notice
 from sr_core.errors import ConfigError
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
@@ -107,6 +107,17 @@ def is_lost_at_start(error: Exception) -> bool:
     return isinstance(getattr(error, "controller_failure", None), RayActorError)
 
 
+def _hurry(niceness: int) -> Any:
+    """For Ray's controller: what of Ray has yielded to ranks that are lost does so no longer."""
+    from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+
+    class Hurry(WorkerGroupCallback):
+        def before_worker_group_start(self, _context: Any) -> None:
+            cluster.hurry(niceness)
+
+    return Hurry()
+
+
 def trainer(function: Callable[..., None], params: Params, settings: Mapping[str, Any], storage: Path) -> Any:
     """Ray Train's trainer, which runs `function(settings)` in each worker; `storage` is for its own files."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -117,7 +128,8 @@ def trainer(function: Callable[..., None], params: Params, settings: Mapping[str
     class Trainer(TorchTrainer):
         def _create_default_callbacks(self) -> list[Any]:
             made = super()._create_default_callbacks()  # type: ignore[misc]
-            return [*(each for each in made if type(each).__name__ not in UNUSED), notice.callback()]
+            kept = [each for each in made if type(each).__name__ not in UNUSED]
+            return [*kept, notice.callback(), *([_hurry(settings["niceness"])] if settings["own"] else [])]
 
     return Trainer(
         function,

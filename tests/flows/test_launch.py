@@ -19,7 +19,7 @@ from sr_core.data import index, shards
 from sr_core.errors import ConfigError, ShardError, SrError
 from sr_core.launch_params import LaunchParams
 from sr_core.progress import QUIET
-from sr_core.train import run
+from sr_core.train import lease, run
 
 STEPS = 20
 
@@ -38,7 +38,8 @@ def params(tmp_path, monkeypatch):
 def launched(params, monkeypatch):
     """The files of a launch of that job, and a function that runs a rank of its own for it, in this process."""
     monkeypatch.setattr(ray.train, "report", lambda metrics: reported.append(metrics))
-    monkeypatch.setenv(files.LAUNCHER_PID, "")  # restored after the rank has set it
+    for name in (files.LAUNCHER_PID, lease.LAUNCH):
+        monkeypatch.setenv(name, "")  # restored after the rank has set it
     run_dir = run.current_directory(params)
     reported = []
     with LaunchFiles.make(run_dir) as launch_files:

@@ -12,7 +12,7 @@ GPU_NODE = {**NODE, "GPU": 2.0, "accelerator_type:H100": 1.0}
 
 
 def trainer(tmp_path, **launch):
-    return workers.trainer(print, made.params(tmp_path, launch=launch), {"own": True}, tmp_path / "ray")
+    return workers.trainer(print, made.params(tmp_path, launch=launch), {"own": True, "niceness": 0}, tmp_path / "ray")
 
 
 def test_gpu_workers_have_nccl_and_one_gpu_each(tmp_path):
