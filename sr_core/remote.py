@@ -211,7 +211,7 @@ class _Objects:
         config: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": READ_TIMEOUT_S,
-            "retries": {"max_attempts": 1},
+            "retries": {"total_max_attempts": 1},
         }
         if endpoint is not None:  # other servers have no host name for each bucket
             config["s3"] = {"addressing_style": "path"}
