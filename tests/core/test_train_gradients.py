@@ -1,6 +1,8 @@
-"""The flat gradient buffer, alone and over two ranks with uneven shares."""
+"""The flat gradient buffer, alone and over ranks with uneven shares."""
 
 import math
+import os
+import socket
 
 import pytest
 import torch
@@ -16,17 +18,17 @@ def network():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3)).to(memory_format=torch.channels_last)
 
 
-def crops():
-    return torch.rand(5, 3, 9, 9, generator=torch.manual_seed(1)).to(memory_format=torch.channels_last)
+def crops(num=5):
+    return torch.rand(num, 3, 9, 9, generator=torch.manual_seed(1)).to(memory_format=torch.channels_last)
 
 
 def loss_of(net, x):
     return net(x).square().mean()
 
 
-def plain_gradients():
+def plain_gradients(num=5):
     net = network()
-    loss = loss_of(net, crops())
+    loss = loss_of(net, crops(num))
     loss.backward()
     return loss.detach(), [parameter.grad for parameter in net.parameters()]
 
@@ -72,32 +74,28 @@ def test_what_is_not_finite_is_seen(bad):
     assert buffer.not_finite.tolist() == [1]
 
 
-def _rank(rank, port, out):
-    import os
-
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank)
-    )
+def _rank(rank, size, batch, port, out):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size))
+    os.environ.update(LOCAL_RANK=str(rank))
     torch.set_num_threads(1)
     with open_world(timeout_s=30) as world:
         net = network()
         buffer = GradientBuffer([net], world)
-        mine = crops()[list(world.share(5))]  # 2 and 3 crops
-        loss = loss_of(net, mine) * (len(mine) / 5)
+        mine = crops(batch)[list(world.share(batch))]
+        loss = loss_of(net, mine) * (len(mine) / batch)
         loss.backward()
         buffer.reduce(loss, stop=rank == 1)
         torch.save([buffer.loss, buffer.stop, *(p.grad.clone() for p in net.parameters())], out / f"{rank}.pt")
 
 
-def test_two_ranks_with_uneven_shares_have_the_global_batchs_gradient(tmp_path):
-    import socket
-
+@pytest.mark.parametrize(("size", "batch"), [(2, 5), (3, 16)], ids=["2+3 crops", "5+5+6 crops"])
+def test_ranks_with_uneven_shares_have_the_global_batchs_gradient(size, batch, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, tmp_path), nprocs=2)
-    loss, gradients = plain_gradients()
-    for rank in range(2):
+    torch.multiprocessing.spawn(_rank, (size, batch, port, tmp_path), nprocs=size)
+    loss, gradients = plain_gradients(batch)
+    for rank in range(size):
         found_loss, stop, *found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert stop == 1
         torch.testing.assert_close(found_loss, loss, rtol=1e-6, atol=0)
