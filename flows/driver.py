@@ -32,8 +32,8 @@ def drive(
 
     `what` it does, and how the same command `goes_on`, are for the sentence on its failure.
     `say` gets what it prints, line by line; None lets it print for itself (bars, on a terminal). Nothing of it is
-    left on leaving; when interrupted, it has `stop_grace_s()` seconds to leave a result, of which the exception that
-    leaves then has a note.
+    left on leaving; when interrupted, it has `stop_grace_s()` seconds to leave a result, of which `interrupted` says
+    the step.
 
     Raises:
         SrError: the error that it met, of its own kind; or Ray was lost for more than `launch.max_failures` times.
@@ -42,7 +42,7 @@ def drive(
     details = launch_files.directory.parent / FAILURE
     for restarts_left in range(params.launch.max_failures, -1, -1):
         launch_files.progress.unlink(missing_ok=True)  # of a driver before this one, and shown by it
-        with _noted(launch_files):
+        with _last_words(launch_files):
             code = child.run(
                 [sys.executable, "-m", module, "--child", str(launch_files.directory)],
                 say=say,
@@ -61,22 +61,24 @@ def drive(
 
 
 @contextlib.contextmanager
-def _noted(launch_files: LaunchFiles) -> Iterator[None]:
-    """Adds to an interruption what the ranks have left when it leaves."""
+def _last_words(launch_files: LaunchFiles) -> Iterator[None]:
+    """Keeps for `interrupted` what the ranks have left when an interruption leaves."""
     try:
         yield
-    except BaseException as interruption:
+    except BaseException:
         with contextlib.suppress(SrError):
             values = launch_files.read_result() or {}
             if values.get("stopped"):
-                interruption.add_note(f"stopped at step {values['step']}, checkpoint written")
+                _said.append(f"stopped at step {values['step']}, checkpoint written")
         raise
 
 
-def interrupted(interruption: BaseException) -> str:
-    """The last line of a command that was asked to stop."""
-    notes = getattr(interruption, "__notes__", ["interrupted"])
-    return f"{'; '.join(notes)}; the same command goes on from there"
+def interrupted() -> str:
+    """How far a command came that was asked to stop; an exception's notes get lost in Prefect."""
+    return _said[-1] if _said else "interrupted"
+
+
+_said: list[str] = []
 
 
 def main_of_child(launch_files: LaunchFiles, work: Callable[[Params, Progress], object]) -> int:

@@ -14,6 +14,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment, flow_run
 
 from flows import child
+from flows.driver import interrupted
 from sr_core.errors import SrError
 
 CANCELLED_GRACE_S = 5.0  # for a last checkpoint: a cancelled run must be gone within 15 s
@@ -30,13 +31,12 @@ def when_preempted(most: int) -> Iterator[None]:
     """
     try:
         yield
-    except TerminationSignal as notice:
-        said = "; ".join([*getattr(notice, "__notes__", ()), "this flow run was preempted"])
+    except TerminationSignal:
         with child.sigterm_waits():
             new = None if deployment.id is None or is_cancelled() else _resubmit(most)
         if new is None:
             raise
-        raise SrError(f"{said}; {new}") from None
+        raise SrError(f"{interrupted()}; this flow run was preempted: {new}") from None
 
 
 def stop_grace_s() -> float:

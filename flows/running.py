@@ -102,8 +102,8 @@ def run(given: argparse.Namespace, call: Callable[[], Any]) -> int:
     except (SrError, OSError) as error:
         print(explained(error), file=sys.stderr)
         return explained(error).exit_code
-    except (KeyboardInterrupt, TerminationSignal) as asked:
-        print(interrupted(asked), file=sys.stderr)
+    except (KeyboardInterrupt, TerminationSignal):
+        print(f"{interrupted()}; the same command goes on from there", file=sys.stderr)
         return STOPPED
     return 0
 

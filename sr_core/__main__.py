@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     train = _verb(verbs, "train", _train, "train, or go on with a run that was interrupted")
     train.add_argument("--run", type=Path, help="go on in this run directory (default: that of the parameters)")
     status = _verb(verbs, "status", _status, "how far a run has come")
-    status.add_argument("run", type=Path, nargs="?", help="a run directory (default: that of the parameters)")
+    place = "a run directory, or s3://bucket/prefix/runs/<run> (default: the directory of the parameters' run)"
+    status.add_argument("run", nargs="?", help=place)
     status.add_argument("--watch", action="store_true", help="anew every few seconds, until training ends")
     evaluate = _verb(verbs, "evaluate", _evaluate, "measure the finished model beside bicubic, and picture it")
     evaluate.add_argument("--model", type=Path, help=_MODEL)
@@ -203,6 +204,11 @@ class _StopRequest:
 
     @property
     def by(self) -> str | None:
+        """The signal that asked."""
+        return signal.Signals(self._asked[0]).name if self._asked else None
+
+    @property
+    def by(self) -> str | None:
         """The signal's name."""
         return signal.Signals(self._asked[0]).name if self._asked else None
 
@@ -210,12 +216,25 @@ class _StopRequest:
 def _status(arguments: argparse.Namespace) -> int:
     from sr_core.train.status_page import show
 
-    run_dir = arguments.run
-    if run_dir is None:
+    if arguments.run is None:
         from sr_core.train.run import current_directory
 
-        run_dir = current_directory(_params(arguments))
-    show(run_dir, watch=arguments.watch)
+        show(current_directory(_params(arguments)), watch=arguments.watch)
+    elif "://" in arguments.run:
+        import tempfile
+
+        from sr_core.train.remote_run import picture
+
+        if arguments.watch:
+            raise ConfigError(
+                "--watch: goes with a directory; of a run in a remote store there is one picture at a time"
+            )
+        given = arguments.params != PARAMS or Path(PARAMS).exists()
+        endpoint = _params(arguments).storage.endpoint if given else None
+        with tempfile.TemporaryDirectory() as folder:
+            show(picture(arguments.run, endpoint, Path(folder)), watch=False)
+    else:
+        show(Path(arguments.run), watch=arguments.watch)
     return 0
 
 
