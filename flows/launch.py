@@ -269,8 +269,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SrError, OSError) as error:
         print(f"train: {explained(error)}", file=sys.stderr)
         return explained(error).exit_code
-    except KeyboardInterrupt as asked:
-        print(f"train: {interrupted(asked)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"train: {interrupted()}; the same command goes on from there", file=sys.stderr)
         return STOPPED
 
 

@@ -204,11 +204,6 @@ class _StopRequest:
 
     @property
     def by(self) -> str | None:
-        """The signal that asked."""
-        return signal.Signals(self._asked[0]).name if self._asked else None
-
-    @property
-    def by(self) -> str | None:
         """The signal's name."""
         return signal.Signals(self._asked[0]).name if self._asked else None
 
