@@ -62,12 +62,12 @@ def _check_health(uri: str) -> None:
         healthy = False
     if not healthy:
         raise TrackError(
-            f"track.uri: no MLflow server answers at {_shown(uri)} within {HEALTH_TIMEOUT_S:.0f} s; "
+            f"track.uri: no MLflow server answers at {shown(uri)} within {HEALTH_TIMEOUT_S:.0f} s; "
             "start it, or set track.uri to another"
         )
 
 
-def _shown(uri: str) -> str:
+def shown(uri: str) -> str:
     """`uri` without the user's name and password."""
     scheme, separator, rest = uri.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
@@ -82,9 +82,9 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        shown = _shown(uri)
-        first = str(error).strip().partition("\n")[0].replace(uri, shown)
-        raise TrackError(f"track.uri: MLflow at {shown} refused ({first}); see that it runs, and try again") from error
+        place = shown(uri)
+        first = str(error).strip().partition("\n")[0].replace(uri, place)
+        raise TrackError(f"track.uri: MLflow at {place} refused ({first}); see that it runs, and try again") from error
 
 
 def _create_if_absent(uri: str) -> None:

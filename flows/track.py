@@ -5,10 +5,11 @@
 Training never waits for MLflow: the loop appends metrics.jsonl, and `shipping` reads it in a thread of the parent
 process. A server that is down costs one short health check and one warning; what is missing is shipped when it is
 back, by whoever ships next. Nothing is shipped twice: a cursor file in the run directory holds the last step that
-the server has of every metric (asked of the server when the cursor is of another run), and every point keeps the
-time at which training wrote it, by which MLflow's SQL store knows it again.
+the server has of every metric. It is away while a request is on its way; where it is not there, or of another run, the
+server is asked. Every point keeps the time at which training wrote it, by which MLflow's SQL store knows it again.
 
-A training is one MLflow run, found by the tag `sr.run`, the name of its run directory.
+A training is one MLflow run, found by the tag `sr.run`, the name of its run directory. A server that did not answer in
+time may have made a second one all the same: the one that holds metrics counts, and the empty one is deleted.
 """
 
 import argparse
@@ -20,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.follow import following
-from flows.store import connect, explained
+from flows.follow import Outcome, following
+from flows.store import connect, explained, shown
 from sr_core import config, files
 from sr_core.errors import SrError
 from sr_core.launch_params import TrackParams
@@ -40,31 +41,29 @@ def shipping(
     """Ships what training writes to `run_dir` until the block is left, and then the rest; raises nothing itself.
 
     The run is left as FINISHED, as FAILED after an error, or as KILLED after a cancel. What stands in the way of
-    shipping is said once.
+    shipping is said once. A server that hangs delays the end by follow.FINISHED_S seconds at most.
     """
     warned = False
 
-    def attempt(status: str) -> bool:
+    def warn(reason: object) -> None:
         nonlocal warned
+        if not warned:
+            say(f"{reason}\nTraining goes on. To ship what is missing: python -m flows.track ship {run_dir}")
+        warned = True
+
+    def attempt(outcome: Outcome) -> bool:
         try:
-            ship(run_dir, track, status=status)
+            ship(run_dir, track, status=outcome)
         except Exception as error:  # whatever it is, the training beside is worth more
-            if not warned:
-                say(f"{error}\nTraining goes on. To ship what is missing: python -m flows.track ship {run_dir}")
-            warned = True
+            warn(error)
             return False
         return True
 
-    status = "KILLED"
-    try:
-        with following(run_dir / metrics_log.NAME, lambda: attempt("RUNNING"), every_s=every_s):
-            yield
-        status = "FINISHED"
-    except Exception:
-        status = "FAILED"
-        raise
-    finally:
-        attempt(status)
+    def late() -> None:
+        warn(f"track.uri: MLflow at {shown(track.uri)} does not answer in time")
+
+    with following(run_dir / metrics_log.NAME, attempt, every_s=every_s, late=late):
+        yield
 
 
 def ship(run_dir: Path, track: TrackParams, *, status: str | None = None) -> str | None:
@@ -115,9 +114,12 @@ def find_or_create(
     from mlflow.entities import Param
 
     experiment = _experiment_id(client, track.experiment)
-    found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{name}'", max_results=1)
+    found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{name}'")
     if found:
-        mlflow_run = found[0]
+        mlflow_run, *others = sorted(found, key=lambda each: (-len(each.data.metrics), each.info.run_id))
+        for other in others:
+            if not other.data.metrics:
+                client.delete_run(other.info.run_id)
     else:
         started_ms = int(events[0].time * 1000) if events else None
         tags = _run_tags(params, name, data)
@@ -186,6 +188,7 @@ def _ship_events(client: Any, uri: str, run_id: str, run_dir: Path, events: list
     ]
     for start in range(0, len(points), MOST_PER_REQUEST):
         batch = points[start : start + MOST_PER_REQUEST]
+        cursor_path.unlink(missing_ok=True)  # until the server has answered nobody knows what it has
         client.log_batch(run_id, metrics=batch)
         shipped |= {point.key: point.step for point in batch}
         files.write_atomic(cursor_path, files.to_json({"uri": uri, "run_id": run_id, "shipped": shipped}))
