@@ -18,7 +18,13 @@ from sr_core.world import World
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    return made(tmp_path_factory.mktemp("data"))
+    """With augmentation, a moving average, a schedule whose milestones lie within the run, and bf16."""
+    params, dataset = made(tmp_path_factory.mktemp("data"), precision="bf16")
+    train = params.train
+    assert train.augment
+    assert train.ema_decay > 0
+    assert all(0 < milestone < STEPS for milestone in train.lr_milestones)
+    return params, dataset
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +47,11 @@ def figures(run_dir):
     }
 
 
-@pytest.mark.parametrize("stopped_at", range(1, STEPS))
+@pytest.mark.parametrize("stopped_at", range(1, STEPS + 1))
 def test_stopped_after_any_step_it_goes_on_bit_for_bit(job, whole, tmp_path, stopped_at):
     first = go(*job, tmp_path, should_stop=asked_at(stopped_at - 1))
-    assert (first.step, first.stopped) == (stopped_at, True)
+    assert (first.step, first.stopped) == (stopped_at, stopped_at < STEPS)
+    assert checkpoint.newest(tmp_path / "checkpoints").manifest.precision == "bf16"
     second = go(*job, tmp_path)
     assert (second.step, second.stopped) == (STEPS, False)
     assert digest(tmp_path) == digest(whole)
