@@ -65,10 +65,10 @@ demo: venv
 	@$(IN_VENV) -m flows.train edsr
 
 test: venv
-	@$(IN_VENV) tests/no_leftovers.py $(IN_VENV) -m pytest -m "not slow"
+	@$(IN_VENV) tests/no_leftovers.py $(IN_VENV) tests/side_by_side.py -m "not slow"
 
 test-all: venv
-	@$(IN_VENV) tests/no_leftovers.py $(IN_VENV) -m pytest
+	@$(IN_VENV) tests/no_leftovers.py $(IN_VENV) tests/side_by_side.py
 
 lint: venv
 	@$(IN_VENV) -m ruff check

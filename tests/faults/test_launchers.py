@@ -47,6 +47,7 @@ def two(job):
     return digest(complete(TWO, *job()), STEPS)
 
 
+@pytest.mark.slow  # test_points.py kills a smaller network
 def test_one_process_killed_and_relaunched_ends_with_the_same_weights(one, job):
     root, arguments = job()
     with start(ONE, root, arguments) as process:
@@ -55,6 +56,7 @@ def test_one_process_killed_and_relaunched_ends_with_the_same_weights(one, job):
     assert digest(complete(ONE, root, arguments), STEPS) == one
 
 
+@pytest.mark.slow  # as above
 def test_torchrun_with_a_killed_rank_relaunched_ends_with_the_same_weights(two, job):
     root, arguments = job()
     with start(TWO, root, arguments) as process:

@@ -109,9 +109,10 @@ def test_a_fine_tune_follows_the_model_that_it_begins_with(project):
     assert project.is_clean()
 
 
-@pytest.fixture
-def three(project):
-    """A project whose matrix names a mixture and its tracks, after its first `dvc repro`."""
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A project whose matrix names a mixture and its tracks, after a `dvc repro`; each test leaves it so."""
+    project = DvcProject(tmp_path_factory.mktemp("three") / "project")
     project.set("matrix.degradations", ["bicubic", "unknown", "mixed"])
     project.repro()
     assert project.is_clean()

@@ -84,7 +84,7 @@ def test_every_photograph_that_cannot_be_used_is_named(params, tmp_path):
         built(params)
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_task_whose_worker_is_lost_runs_again(params, tmp_path, times):
     killed = []
 
@@ -108,7 +108,7 @@ shard_tasks.build(config.load(sys.argv[1]), say=None)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupted_build_leaves_nobody_and_goes_on(params, tmp_path, number):
     made.write_params(params, tmp_path / "params.yaml")
     command = [sys.executable, "-c", BUILD, str(tmp_path / "params.yaml")]

@@ -43,6 +43,7 @@ def write_recipes(folder, recipes, **sections):
     path.write_text(yaml.safe_dump(tree | {"recipes": recipes}))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_srgan_trains_srresnet_first_and_ends_in_the_registry(tmp_path, monkeypatch):
     """Photographs are large enough for NIQE; the network's options and the data are those of both stages."""
