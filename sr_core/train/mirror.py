@@ -19,10 +19,10 @@ from sr_core import files, remote
 from sr_core.errors import BusyError, SrError, explained
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
-from sr_core.train import metrics_log, remote_run, run
+from sr_core.train import remote_run
 from sr_core.train.checkpoint import BEST, CHECKPOINTS, MANIFEST
 from sr_core.train.lease import Lease
-from sr_core.train.remote_run import HISTORY, LISTING, OUTGOING
+from sr_core.train.remote_run import LISTING, OUTGOING, TEXTS
 from sr_core.world import World
 
 LOOK_EVERY_S = 5.0  # for new lines in the log
@@ -195,7 +195,7 @@ class _Uploader:
 
     def _upload(self) -> None:
         names = sorted(path.name for path in (self._run_dir / CHECKPOINTS).glob("step-*"))
-        for name in (run.PARAMS, HISTORY, metrics_log.NAME):
+        for name in TEXTS:
             self._upload_file(name)
         for path in sorted((self._run_dir / BEST).glob("step-*")):
             self._upload_best(path)

@@ -8,20 +8,25 @@ What says that a checkpoint is there is its manifest, which holds the digest of 
 files.json of the same purpose. Best weights are put before the checkpoint that names them.
 """
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sr_core import files, remote
-from sr_core.errors import CheckpointError, RemoteError
+from sr_core.errors import CheckpointError, RemoteError, SrError
 from sr_core.files import FileRecord
+from sr_core.params import Params
 from sr_core.remote import Moved, Store
-from sr_core.train import checkpoint, metrics_log, run
+from sr_core.train import checkpoint, history, lease, metrics_log, run
 from sr_core.train.checkpoint import BEST, CHECKPOINTS, MANIFEST
 
-HISTORY = "launches.jsonl"
+HISTORY = history.NAME
+TEXTS = (run.PARAMS, HISTORY, metrics_log.NAME)
 LISTING = "files.json"  # of best weights, in the store only
 INCOMING, OUTGOING = ".incoming", ".outgoing"  # below the run directory: what is on its way
 
@@ -209,3 +214,63 @@ def prune(store: Store, run_dir: Path, newest: str, *, keep: int) -> None:
     stale += [key for key in keys if f"/{BEST}/" in key and _step(key) not in named]
     for key in sorted(stale, key=lambda key: not key.endswith((f"/{MANIFEST}", f"/{LISTING}"))):  # these first
         store.delete(key)
+
+
+@contextlib.contextmanager
+def followed(params: Params, run_dir: Path, *, every_s: float = 5.0) -> Iterator[None]:
+    """Has in `run_dir` what the store knows of a run whose rank 0 is on another host: parameters, log, history.
+
+    For whoever shows a run while it goes on. Without a store, or where rank 0 writes to `run_dir` itself, does nothing.
+    What cannot be had now is tried again at the next look; raises nothing.
+    """
+    storage = params.storage
+    if storage.remote is None:
+        yield
+        return
+    store, over = remote.open_store(storage.remote, storage.endpoint), threading.Event()
+
+    def follow() -> None:
+        while not over.wait(every_s):
+            with contextlib.suppress(SrError, OSError):
+                _copy_texts(store, run_dir)
+
+    thread = threading.Thread(target=follow, name="followed", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(every_s)
+
+
+def _copy_texts(store: Store, run_dir: Path) -> None:
+    prefix = prefix_of(run_dir)
+    for name in TEXTS:
+        text, path = store.read(f"{prefix}/{name}"), run_dir / name
+        if text is None or _is_written_here(store, run_dir) or (path.exists() and path.read_bytes() == text):
+            continue
+        files.write_atomic(path, text)
+
+
+def _is_written_here(store: Store, run_dir: Path) -> bool:
+    owner = lease.newest(store, prefix_of(run_dir))[1]
+    return (owner.get("host"), owner.get("directory")) == (socket.gethostname(), str(run_dir.resolve()))
+
+
+def picture(url: str, endpoint: str | None, folder: Path) -> Path:
+    """A directory below `folder` with what tells how far the run at `url` has come: no weights.
+
+    Raises:
+        RemoteError: the store cannot be used.
+    """
+    base, _, name = url.rstrip("/").rpartition("/runs/")
+    store, run_dir = remote.open_store(base or url, endpoint), folder / (name or "run")
+    prefix = prefix_of(run_dir)
+    for key in store.sizes(prefix):
+        if key.rpartition("/")[2] in {*TEXTS, MANIFEST} and (text := store.read(key)) is not None:
+            files.write_atomic(folder / key.removeprefix("runs/"), text)
+    owner = lease.newest(store, prefix)[1]
+    if owner and not owner["released"]:
+        text = files.to_json({"host": owner["host"], "pid": owner["pid"], "launcher": owner["pid"]}).encode()
+        files.write_atomic(run_dir / ".lock", text)
+    return run_dir

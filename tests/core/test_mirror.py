@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -234,6 +236,33 @@ def test_the_histories_of_two_hosts_are_one(store, tmp_path):
     store.write(f"runs/run/{remote_run.HISTORY}", (first / remote_run.HISTORY).read_bytes())
     remote_run.bring(store, second, print)
     assert [json.loads(line)["time"] for line in (second / remote_run.HISTORY).read_text().splitlines()] == [1, 2, 3]
+
+
+def test_the_log_of_a_run_on_another_host_is_followed(params, job, store, tmp_path):
+    first, here = tmp_path / "first" / "run", tmp_path / "here" / "run"
+    names = ("params.json", "metrics.jsonl", "launches.jsonl")
+    with remote_run.followed(params, here, every_s=0.05):
+        go(params, job, first)
+        deadline = time.monotonic() + 30
+        while not all((here / name).exists() for name in names) or any(
+            (here / name).read_bytes() != (first / name).read_bytes() for name in names
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    with remote_run.followed(params, first, every_s=0.02):  # rank 0's own directory
+        (first / "metrics.jsonl").write_text("newer")
+        time.sleep(0.3)
+    assert (first / "metrics.jsonl").read_text() == "newer"
+
+
+def test_status_of_a_run_in_a_store(params, job, tmp_path):
+    stopped(params, job, tmp_path / "first" / "run", after=6)
+    url = f"file://{params.storage.remote}/runs/run"
+    command = [sys.executable, "-m", "sr_core", "status", url]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "7" in done.stdout
+    assert "stopped" in done.stdout
 
 
 def test_a_store_that_cannot_be_used_is_said_before_training(job, tmp_path):
