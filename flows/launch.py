@@ -59,7 +59,7 @@ def launch(
             `launch.max_failures` times.
     """
     require("ray", "pipeline")
-    with LaunchFiles.make(run_dir) as launch_files:
+    with LaunchFiles.make(run_dir) as launch_files, remote_run.followed(params, run_dir):
         values = drive(
             "flows.launch",
             params,
