@@ -7,6 +7,7 @@ worker its lines go to the flow run's log.
 import argparse
 import contextlib
 import functools
+import json
 import logging
 import os
 import signal
@@ -22,13 +23,14 @@ from sr_core.progress import Progress, console, lines
 
 require("prefect", "pipeline")  # the other modules take `flow` and `task` from here, and so this sentence first
 from prefect import flow, get_client, get_run_logger, task  # noqa: E402
-from prefect.artifacts import create_table_artifact  # noqa: E402
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.client.schemas.actions import ArtifactUpdate  # noqa: E402
 from prefect.exceptions import TerminationSignal  # noqa: E402
 from prefect.runtime import deployment  # noqa: E402
 from prefect.settings import temporary_settings  # noqa: E402
 
-__all__ = ["create_table_artifact", "flow", "task"]
+__all__ = ["flow", "task"]
 
 # what each task is given: manifests are the only caches, and results are paths and digests that nobody stores
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -63,6 +65,42 @@ def progress() -> Iterator[Progress]:
 def shows_bars() -> bool:
     """Whether progress is drawn on a terminal, by whichever process has it."""
     return deployment.id is None and sys.stdout.isatty()
+
+
+# a picture of work that goes on by itself is not worth a minute of trying again, or of waiting
+_IMPATIENT = {"client.max_retries": 0, "api.request_timeout": 5.0}
+
+
+def table_artifact(key: str, rows: list[dict[str, Any]], description: str) -> None:
+    """For use in a task: a table on Prefect's page of it; says so if its server does not take it."""
+    try:
+        with temporary_settings(set_defaults=_IMPATIENT):
+            create_table_artifact(key=key, table=rows, description=description)
+    except Exception as error:  # the work is done, whatever becomes of its picture
+        output()(f"Prefect's server does not take the artifact {key} ({type(error).__name__}: {error})")
+
+
+class Artifacts:
+    """For use in a task: how far it has come and a table, made at the first update and then the same ones."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._ids = name, dict[str, Any]()
+
+    def update(self, percent: float, rows: list[dict[str, Any]], description: str) -> None:
+        """Raises whatever Prefect's client does when its server is down; waits for it for some seconds at most."""
+        with temporary_settings(set_defaults=_IMPATIENT):
+            progress, table = self._ids.get("progress"), self._ids.get("table")
+            if progress is None:
+                key = f"progress-{self._name}"
+                self._ids["progress"] = create_progress_artifact(percent, key=key, description=description)
+            else:
+                update_progress_artifact(progress, percent, description=description)
+            if table is None:
+                key = f"training-{self._name}"
+                self._ids["table"] = create_table_artifact(rows, key=key, description=description)
+            else:
+                new = ArtifactUpdate(data=json.dumps(rows), description=description)
+                get_client(sync_client=True).update_artifact(table, new)
 
 
 def errors_in_one_sentence() -> None:

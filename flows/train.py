@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from flows import prepare, registry, resubmit, running, track, versions
+from flows import prepare, registry, resubmit, running, track, versions, watch
 from flows.champion import RegisteredVersion
 from flows.launch import launch
-from flows.running import create_table_artifact, flow, task
+from flows.running import flow, task
 from sr_core import config
 from sr_core.errors import ConfigError, SrError
 from sr_core.evaluate.benchmark import EvalReport
@@ -43,7 +43,7 @@ def train(params: Params) -> Path:
     if _is_finished(params, run_dir):
         say(f"{run_dir} has all of its {params.train.steps} steps")
     else:
-        with track.shipping(run_dir, params.track, say=say):
+        with watch.watching(run_dir, params.task, say=say), track.shipping(run_dir, params.track, say=say):
             _launch(params, run_dir, say)
     run.publish(params, run_dir)
     return run.model_directory(params)
@@ -74,13 +74,13 @@ def evaluate(params: Params) -> EvalReport:
     """Measures the published model beside bicubic, and pictures it."""
     with running.progress() as progress:
         report = evaluate_task(params, progress=progress)
-    create_table_artifact(
-        key=f"report-{params.task}",
-        table=[
+    running.table_artifact(
+        f"report-{params.task}",
+        [
             {"image": one.image, "model": one.model, "PSNR": one.psnr, "SSIM": one.ssim, "NIQE": one.niqe}
             for one in report.scores
         ],
-        description=f"{report.describe()}; pictures in {report_directory(params)}",
+        f"{report.describe()}; pictures in {report_directory(params)}",
     )
     return report
 
