@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from sr_core.errors import DivergedError
 from sr_core.files import digest_of, to_json
 from sr_core.train import checkpoint, losses, metrics_log, step
 from sr_core.train.adversarial import AdversarialStep
+from sr_core.train.guard import Guard
 from sr_core.train.state import fresh
+from sr_core.train.window import Window
 from sr_core.world import World
 
 
@@ -123,6 +126,18 @@ def test_a_step_that_is_left_out_leaves_every_tensor_as_it_was(kind, job, tmp_pa
         assert (int(state.skipped), bool(one.left_out)) == (number, True)
     with pytest.raises(DivergedError, match=r"step 5: .* after 2 steps"):
         one.guard.look()
+
+
+def test_on_a_device_the_host_need_not_know_what_is_left_out():
+    """Tensors on `meta` hold no values: whatever waited for one would fail."""
+    world = World(device=torch.device("meta"))
+    guard = Guard(world, most=1, count=torch.zeros((), dtype=torch.int64, device="meta"))
+    guard._seen = 0  # read once, when training starts
+    one = torch.zeros((), device="meta")
+    left_out = guard.check(1, torch.zeros(1, device="meta"), one)
+    assert (left_out.device.type, left_out.dtype) == ("meta", torch.bool)
+    step_like = SimpleNamespace(gradients=SimpleNamespace(loss=one), values={}, gradient_norm=one, left_out=left_out)
+    Window(world).add(step_like)
 
 
 def test_checkpoints_from_before_steps_were_counted_are_read(job, tmp_path):
