@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ train: {{steps: {STEPS}, batch: 5, lr: 1.0e-3, lr_milestones: [5, 9], ema_decay:
   eval_every: 4, eval_images: 3, checkpoint_every: 3, collective_timeout_s: 60}}
 launch: {{num_workers: 2, address: local}}
 """
-LIMIT_S = 240  # of one command
+LIMIT_S = 300  # of one command, which is killed then
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,15 +124,19 @@ class Job:
 
     def _python(self, command: Sequence[str], root: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
         words = [sys.executable, "-m", *command, "--params", str(self._params), "--set", f"data.root={root}"]
-        return subprocess.run(
+        with subprocess.Popen(
             words,
             cwd=ROOT,
             env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=LIMIT_S,
-        )
+        ) as process:
+            late = threading.Timer(LIMIT_S, process.kill)
+            late.start()
+            said, _ = process.communicate()
+            late.cancel()
+        return subprocess.CompletedProcess(words, process.returncode, said)
 
 
 def _end(root: Path) -> End:
