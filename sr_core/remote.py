@@ -77,9 +77,9 @@ def open_store(url: str, endpoint: str | None = None) -> Store:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return _Folder(Path(url))
+        return _Folder(root=Path(url))
     if scheme == "file":
-        return _Folder(Path(unquote(urlsplit(url).path)))
+        return _Folder(root=Path(unquote(urlsplit(url).path)))
     if scheme != "s3":
         raise RemoteError(f"storage.remote: {url} has the protocol {scheme}, expected s3://, file:// or a folder")
     if not rest.strip("/"):
@@ -143,7 +143,7 @@ def _append(store: Store, key: str, part: Path, record: FileRecord, moved: Moved
     return FileRecord(bytes=position, sha256=digest.hexdigest())
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _Folder:
     """A folder, perhaps of a network file system."""
 
