@@ -36,7 +36,10 @@ def whole(job, tmp_path_factory):
     return run_dir
 
 
-@pytest.mark.parametrize("stopped_at", range(1, STEPS))
+STOPS = [pytest.param(step, marks=() if step in (1, 5, 11) else pytest.mark.slow) for step in range(1, STEPS)]
+
+
+@pytest.mark.parametrize("stopped_at", STOPS)
 def test_stopped_after_any_step_it_goes_on_bit_for_bit(job, whole, tmp_path, stopped_at):
     first = go(*job, tmp_path, should_stop=asked_at(stopped_at - 1))
     assert (first.step, first.stopped) == (stopped_at, True)
