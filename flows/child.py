@@ -59,8 +59,8 @@ def run(
     finally:
         try:
             if child.poll() is None:
-                ask_to_stop()
                 with sigterm_waits():
+                    ask_to_stop()
                     deadline = time.monotonic() + stop_grace_s()
                     while child.poll() is None and not has_stopped() and time.monotonic() < deadline:
                         time.sleep(0.05)

@@ -33,6 +33,7 @@ def test_cancelling_a_run_ends_ray_and_every_worker(deployed):
     assert took_s < CANCEL_S
     wait_until(lambda: deployed.state(run) == "Cancelled", 30, "Prefect to know")
     wait_until(lambda: not deployed.running(), 30, "the flow to end")
+    assert deployed.ask("flow_runs/filter", flow_runs={"tags": {"all_": [f"resubmitted:{run}"]}}) == []
     assert checkpoint.newest(run_dir / "checkpoints").manifest.step > 0
     assert not list(run_dir.glob("launch-*"))
 

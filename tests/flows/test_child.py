@@ -109,6 +109,28 @@ pathlib.Path({str(last_words)!r}).touch()
     assert alive(mark) == {}
 
 
+def test_another_sigterm_does_not_cut_short_what_the_first_waits_for(call, tmp_path, mark, interrupt):
+    stop, last_words = tmp_path / "stop", tmp_path / "last_words"
+    program = f"""
+import pathlib, time
+print("ready", flush=True)
+while not pathlib.Path({str(stop)!r}).exists():
+    time.sleep(0.05)
+time.sleep(0.2)
+pathlib.Path({str(last_words)!r}).touch()
+"""
+
+    def ask_to_stop():
+        stop.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        call(program, say=interrupt, stop_grace_s=20, ask_to_stop=ask_to_stop)
+    assert last_words.exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_a_child_with_nothing_more_to_lose_is_not_waited_for(call, mark, interrupt):
     with pytest.raises(Interrupted):
         call(STUBBORN, say=interrupt, stop_grace_s=60, has_stopped=lambda: bool(call.asked))

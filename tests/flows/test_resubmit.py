@@ -25,18 +25,11 @@ def digest(run_dir):
     return manifest.step, manifest.files[checkpoint.STATE].sha256
 
 
-def preempt(deployed, before, run):
-    """Sends SIGTERM to the flow's process once its ranks are at work; returns the run directory."""
-
-    def started():
-        assert deployed.state(run) not in {"Failed", "Crashed"}, deployed.log(run)
-        return [one for one in deployed.run_dirs() - before if checkpoint.newest(one / "checkpoints").path]
-
-    (run_dir,) = wait_until(started, 110, "training to start")
-    (flow,) = [pid for pid, line in deployed.running().items() if "prefect" in line and "engine" in line]
+def preempt(deployed, run):
+    """Sends SIGTERM to the flow's process, and waits for the end of its run."""
+    (flow,) = [pid for pid, line in deployed.running().items() if "prefect.engine" in line]
     os.kill(flow, signal.SIGTERM)
-    wait_until(lambda: deployed.state(run) in {"Failed", "Crashed"}, 60, "the flow run to end")
-    return run_dir
+    wait_until(lambda: deployed.state(run) in {"Failed", "Crashed"}, 90, "the flow run to end")
 
 
 def resubmitted(deployed, run):
@@ -45,14 +38,12 @@ def resubmitted(deployed, run):
 
 
 @pytest.mark.timeout(300)
-def test_a_preempted_flow_run_is_resubmitted_after_its_checkpoint(deployed):
-    before = deployed.run_dirs()
+def test_a_preempted_flow_run_is_resubmitted_and_a_cancelled_one_is_not(deployed):
     run = deployed.run(DEPLOYMENT, "train.steps=1000000", "seed=7")
-    run_dir = preempt(deployed, before, run)
+    wait_until(lambda: "starting Ray" in deployed.log(run), 200, "Ray to be started")
+    preempt(deployed, run)
     (new,) = resubmitted(deployed, run)
-    step = checkpoint.newest(run_dir / "checkpoints").manifest.step
-    sentence = f"stopped at step {step}, checkpoint written; this flow run was preempted: flow run {new['name']}"
-    assert sentence in deployed.log(run)
+    assert f"this flow run was preempted: flow run {new['name']} ({new['id']}) goes on" in deployed.log(run)
     assert new["parameters"] == deployed.ask(f"flow_runs/{run}", method="GET")["parameters"]
     assert "resubmissions:1" in new["tags"]
     deployed.prefect("flow-run", "cancel", new["id"])
@@ -62,14 +53,22 @@ def test_a_preempted_flow_run_is_resubmitted_after_its_checkpoint(deployed):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_resubmitted_run_ends_with_the_weights_of_an_undisturbed_one(deployed, tmp_path):
     before = deployed.run_dirs()
     overrides = (f"train.steps={STEPS}", "seed=8")
     run = deployed.run(DEPLOYMENT, *overrides)
-    run_dir = preempt(deployed, before, run)
+
+    def started():
+        return [one for one in deployed.run_dirs() - before if checkpoint.newest(one / "checkpoints").path]
+
+    (run_dir,) = wait_until(started, 300, "training to start")
+    preempt(deployed, run)
+    step = checkpoint.newest(run_dir / "checkpoints").manifest.step
+    assert step < STEPS
+    assert f"stopped at step {step}, checkpoint written; this flow run was preempted" in deployed.log(run)
     (new,) = resubmitted(deployed, run)
-    wait_until(lambda: deployed.state(new["id"]) in {"Completed", "Failed", "Crashed"}, 240, "the new run to end")
+    wait_until(lambda: deployed.state(new["id"]) in {"Completed", "Failed", "Crashed"}, 300, "the new run to end")
     assert deployed.state(new["id"]) == "Completed", deployed.log(new["id"])
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "shards").symlink_to(deployed.folder / "data" / "shards")
