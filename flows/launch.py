@@ -134,7 +134,6 @@ def with_absolute_paths(params: Params) -> Params:
 def _rank(settings: dict[str, Any]) -> None:
     """What each worker runs. What a restart cannot help is left with the driver: Ray would restart the group for it."""
     faults.point("import")
-    faults.point("import")
     post: Post = settings["post"]
     params = config.from_dict(settings["params"])
     cluster.go_first(own=settings["own"], niceness=settings["niceness"])
