@@ -22,6 +22,7 @@ from sr_core.errors import STOPPED, SrError, TrackError, explained
 from sr_core.progress import Progress, console, lines
 
 require("prefect", "pipeline")  # the other modules take `flow` and `task` from here, and so this sentence first
+from httpx import TransportError  # noqa: E402, of Prefect's client
 from prefect import flow, get_client, get_run_logger, task  # noqa: E402
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
@@ -36,6 +37,7 @@ __all__ = ["flow", "task"]
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+SERVER_LOGGERS = ("prefect.events.clients", "prefect._internal.concurrency")  # many lines where its server is lost
 
 
 def may_pass(_task: object, _task_run: object, state: Any) -> bool:
@@ -140,6 +142,13 @@ def run(given: argparse.Namespace, call: Callable[[], Any]) -> int:
     except (SrError, OSError) as error:
         print(explained(error), file=sys.stderr)
         return explained(error).exit_code
+    except TransportError as error:
+        print(
+            f"PREFECT_API_URL: Prefect's server was lost ({type(error).__name__}: {error}), and with it the record of "
+            "this flow run; what its steps have finished stays, and the same command does the rest",
+            file=sys.stderr,
+        )
+        return TrackError.exit_code
     except (KeyboardInterrupt, TerminationSignal):
         print(f"{interrupted()}; the same command goes on from there", file=sys.stderr)
         return STOPPED
@@ -160,6 +169,8 @@ def _by_hand(*, verbose: bool) -> Iterator[None]:
         logging.getLogger("prefect").setLevel(settings.logging.level)
         for name in () if verbose else RUN_LOGGERS:
             logging.getLogger(name).addFilter(_below_error)  # what fails is said at the end
+        for name in () if verbose else SERVER_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         _find_server(settings.api.url)
         yield
 
