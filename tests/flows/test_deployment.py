@@ -36,9 +36,12 @@ def test_by_its_bare_name_a_run_completes_though_ray_loses_a_worker(deployed):
     assert (data / "reports" / TASK / "comparison.png").exists()
     registered = json.loads((data / "registered" / f"{TASK}.json").read_text())
     assert (registered["name"], registered["version"], registered["champion"]) == (f"sr-{TASK}", 1, True)
-    (artifact,) = deployed.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
-    assert artifact["key"] == f"report-{TASK}"
-    assert {row["model"] for row in json.loads(artifact["data"])} == {"bicubic", "edsr"}
+    found = deployed.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
+    artifacts = {one["key"]: one for one in found}
+    assert set(artifacts) == {f"report-{TASK}", f"progress-{TASK}", f"training-{TASK}"}
+    assert {row["model"] for row in json.loads(artifacts[f"report-{TASK}"]["data"])} == {"bicubic", "edsr"}
+    assert float(artifacts[f"progress-{TASK}"]["data"]) == 100.0
+    assert "of 300" in artifacts[f"training-{TASK}"]["data"]
 
 
 def test_every_deployment_runs_in_the_folder_it_was_deployed_from(deployed):
