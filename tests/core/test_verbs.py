@@ -18,7 +18,7 @@ OPTIONS = {
     "fetch": set(),
     "shard": set(),
     "train": {"--run"},
-    "status": {"run"},
+    "status": {"run", "--watch"},
     "evaluate": {"--model", "--images", "--output"},
     "fit-niqe": {"photographs", "--output"},
     "upscale": {"images", "--model", "--output", "--overwrite"},
