@@ -2,8 +2,9 @@
 
     python benchmarks/saving.py [--saves 10] [--every 12] [--ours-only] [--directory FOLDER]
 
-Both sides take the project's own optimizer steps on small crops, and save the whole state every few of them: ours with
-the loop's Saver, the other with the same checkpoint written before the next step. The figure is the time from the end
+Both sides take the project's own optimizer steps on small crops, and save the whole state every few of them, but not
+while the save before is still being written, for which the Saver would wait: ours with the loop's Saver, the other
+with the same checkpoint written before the next step. The figure is the time from the end
 of one optimizer step to the beginning of the next when there is a save between them, which is nothing without one.
 Steps that are taken while the thread writes share the cores with it: how much longer they take is printed too. Each
 side is a process of its own.
@@ -79,38 +80,41 @@ def _measure(side: str, arguments: argparse.Namespace, to) -> None:
     with open_world(timeout_s=300) as world, tempfile.TemporaryDirectory(dir=arguments.directory) as scratch:
         if world.device.type == "cpu":
             keep_freed_memory()
-        state, steps = _job(world)
+        state, steps = _job(world, arguments.crop)
         writes = _Writes()
         directory, calls = Path(scratch) / "checkpoints", []
         plain, busy = [], []  # seconds that a step takes, while nothing or something is written
         with Saver(directory, keep=KEEP) as saver:
             saver.prepare("checkpoint", state.tensors())
-            number = 0
+            since = 0
             while len(calls) < arguments.saves or writes.now:
-                saves = number % arguments.every == arguments.every - 1 and len(calls) < arguments.saves
+                saves = since >= arguments.every and not writes.now and len(calls) < arguments.saves
                 begin = time.perf_counter()
                 if saves and side == "at once":
                     checkpoint.save(directory, state.tensors(), _manifest(state), keep=KEEP)
                 elif saves:
                     saver.save(state.tensors(), _manifest(state))
-                calls.extend([time.perf_counter() - begin] if saves else [])
+                if saves:
+                    calls.append(time.perf_counter() - begin)
+                    print(f"  save {len(calls)} {side}: {1e3 * calls[-1]:.0f} ms between two steps", flush=True)
                 begin, was_writing = time.perf_counter(), bool(writes.now)
                 next(steps)
                 (busy if was_writing or writes.now else plain).append(time.perf_counter() - begin)
-                number += 1
+                since = 0 if saves else since + 1
         _tell(side, state, plain[1:], busy, calls, writes)
         to.send(1e3 * statistics.median(calls))
 
 
-def _job(world: World) -> tuple[TrainState, Iterator[None]]:
+def _job(world: World, crop: int) -> tuple[TrainState, Iterator[None]]:
     params = Params(
-        data=DataParams(scale=4, crop=16),
+        data=DataParams(scale=4, crop=crop),
         model=ModelParams(name="edsr", preset="full"),
         train=TrainParams(batch=2, ema_decay=0.999),
     )
     state = fresh(params, world)
     step = RegressionStep(state, params.train, world, resolve(params.train.precision, world.device))
-    lr, hr = (torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2) for side in (16, 64))
+    shapes = [(2, side, side, 3) for side in (crop, 4 * crop)]
+    lr, hr = (torch.randint(0, 256, shape, dtype=torch.uint8).permute(0, 3, 1, 2) for shape in shapes)
     batch = Batch(lr=lr, hr=hr, symmetry=torch.arange(2, dtype=torch.uint8))
 
     def steps() -> Iterator[None]:
@@ -155,6 +159,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--saves", type=int, default=10)
     parser.add_argument("--every", type=int, default=12, help="steps from save to save")
+    parser.add_argument("--crop", type=int, default=16, help="side of the 2 LR crops of a step: how long it takes")
     parser.add_argument("--ours-only", action="store_true", help="leave out saving at once")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--directory", help="where to write; by default the system's folder for temporary files")
