@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         said.seek(0)
         print(f"\n{' '.join(second)}:")
         print(said.read(), end="")
-    return max(codes)
+    return 0 if not any(codes) else max(map(abs, codes))
 
 
 def _start(arguments: list[str], output: object) -> "subprocess.Popen[bytes]":

@@ -31,7 +31,7 @@ from sr_core.train.optim import learning_rate
 from sr_core.train.saver import Saver
 from sr_core.train.state import fresh
 from sr_core.train.step import RegressionStep, Step
-from sr_core.train.window import Window
+from sr_core.train.window import Behind, Window
 from sr_core.upscale import upscale
 from sr_core.world import World
 
@@ -151,7 +151,7 @@ class _Loop:
             if params.is_adversarial
             else RegressionStep(self._state, params.train, world, settings.precision)
         )
-        self._window = Window(world)
+        self._window, self._asked_to_stop = Window(world), Behind(world.device)
         self.saver = Saver(
             run_dir / run.CHECKPOINTS,
             keep=params.train.keep_checkpoints,
@@ -256,12 +256,11 @@ class _Loop:
         logs = step % train.log_every == 0 or at_end
         validates = step % train.eval_every == 0 or at_end
         saves = step % train.checkpoint_every == 0 or at_end
-        stop = False
         self.saver.check()
+        stop = self._asked_to_stop(self._step.gradients.stop)
         # reading a flag makes a GPU's host wait for the device: only where the host waits anyway
-        if self._world.device.type == "cpu" or logs or validates or saves:
+        if self._world.device.type == "cpu" or logs or validates or saves or stop:
             self._look_for_skipped()
-            stop = bool(self._step.gradients.stop.item() > 0)
         if logs:
             counted = {"train/skipped": float(self._state.skipped)} if train.max_skipped else {}
             self._write(self._window.values(learning_rate(train, step - 1), train.batch) | counted)

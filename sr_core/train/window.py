@@ -55,3 +55,30 @@ class Window:
         """Counts the wait for the device as time of the steps."""
         now = time.monotonic()
         self._seconds, self._at = self._seconds + now - self._at, now
+
+
+class Behind:
+    """A flag of the device's, read on the host: on a GPU as it was one call before.
+
+    The host then waits for the step before the one that it has just queued, so the device never runs out of work, and
+    all ranks read the same. On a CPU there is nothing to wait for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._copies = [torch.zeros((), pin_memory=self._on_gpu) for _ in range(2)]
+        self._copied: list[torch.cuda.Event | None] = [None, None]
+
+    def __call__(self, flag: Tensor) -> bool:
+        """Whether `flag`, (), was above 0."""
+        if not self._on_gpu:
+            return bool(flag.item() > 0)
+        self._copies.reverse()
+        self._copied.reverse()
+        self._copies[0].copy_(flag, non_blocking=True)
+        self._copied[0] = copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record()
+        if self._copied[1] is None:
+            return False
+        self._copied[1].synchronize()
+        return bool(self._copies[1].item() > 0)
