@@ -9,13 +9,15 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from prefect import get_client
-from prefect.exceptions import TerminationSignal
-from prefect.runtime import deployment, flow_run
-
 from flows import child
 from flows.driver import interrupted
+from flows.extras import require
 from sr_core.errors import SrError
+
+require("prefect", "pipeline")
+from prefect import get_client  # noqa: E402
+from prefect.exceptions import TerminationSignal  # noqa: E402
+from prefect.runtime import deployment, flow_run  # noqa: E402
 
 CANCELLED_GRACE_S = 5.0  # for a last checkpoint: a cancelled run must be gone within 15 s
 PREEMPTED_GRACE_S = 110.0  # machines give two minutes' notice, or less and then end us without asking
