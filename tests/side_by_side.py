@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST = ("tests/flows",)
+FIRST = ("tests/flows", "tests/faults")
 
 
 def main(arguments: list[str]) -> int:

@@ -87,10 +87,10 @@ def site(job, server, tmp_path, monkeypatch):
     return Site(job, server, tmp_path, monkeypatch)
 
 
-def wait_until(condition, process):
+def wait_until(condition, process=None):
     deadline = time.monotonic() + 90
     while not condition():
-        assert process.poll() is None, process.stdout.read()
+        assert process is None or process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
@@ -130,9 +130,11 @@ def test_a_server_that_hangs_in_mid_training_gets_everything_once_it_is_back(sit
     heard = []
 
     def observe(step, _values):
-        if step in {3, 9}:
-            server.process.send_signal(signal.SIGSTOP if step == 3 else signal.SIGCONT)
-        time.sleep(0.3)
+        if step == 3:
+            server.process.send_signal(signal.SIGSTOP)
+        if step == 9:
+            wait_until(lambda: any("Training goes on" in line for line in heard))
+            server.process.send_signal(signal.SIGCONT)
 
     directory = tmp_path / "first" / "run"
     began = time.monotonic()
