@@ -62,12 +62,21 @@ def drive(
 
 @contextlib.contextmanager
 def _last_words(launch_files: LaunchFiles) -> Iterator[None]:
-    """Keeps for `interrupted` what the ranks have left when an interruption leaves."""
+    """Keeps for `interrupted` what the ranks have left when an interruption leaves.
+
+    An error that they have left replaces ctrl-C or a scheduler's SIGTERM: the same command would meet it again. What
+    Prefect raises stays what it is, and a cancel a cancel.
+    """
     try:
         yield
-    except BaseException:
-        with contextlib.suppress(SrError):
+    except BaseException as interruption:
+        try:
             values = launch_files.read_result() or {}
+        except SrError as error:
+            if isinstance(interruption, KeyboardInterrupt):
+                raise error from None
+            _said.append(f"interrupted; {error}")
+        else:
             if values.get("stopped"):
                 _said.append(f"stopped at step {values['step']}, checkpoint written")
         raise
