@@ -5,7 +5,6 @@ several things are wrong at once, all of them are listed. `python -m sr_core` pr
 with `exit_code`, never a traceback.
 """
 
-import contextlib
 import os
 import sys
 import unicodedata
@@ -83,6 +82,12 @@ class GroupError(SrError):
     exit_code = 10
 
 
+class StoppedError(SrError):
+    """Training was asked to stop before its first step, with nothing to write."""
+
+    exit_code = STOPPED
+
+
 def explained(error: SrError | OSError) -> SrError:
     """`error` as one for users: of the system's own (disk full, no permission) the file and the system's words."""
     if isinstance(error, SrError):
@@ -92,10 +97,16 @@ def explained(error: SrError | OSError) -> SrError:
 
 def say_once(sentence: str) -> None:
     """Prints to standard error what no other rank of this host has: most errors are raised on all of them."""
-    with contextlib.suppress(FileExistsError):
-        if folder := os.environ.get(SAID):
-            (Path(folder) / f"{zlib.crc32(sentence.encode()):08x}").touch(exist_ok=False)
-        print(sentence, file=sys.stderr)
+    if folder := os.environ.get(SAID):
+        # a group that torchrun starts again says it anew
+        name = f"{zlib.crc32(sentence.encode()):08x}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        try:
+            (Path(folder) / name).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        except OSError:
+            pass  # rather twice than never
+    print(sentence, file=sys.stderr)
 
 
 def shown(name: object) -> str:

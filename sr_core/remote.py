@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import fsspec
@@ -30,10 +30,10 @@ from sr_core.files import FileRecord
 PIECE_BYTES = 8 << 20  # of a file that is fetched
 PART_BYTES = 16 << 20  # of a file that is put in parts
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 30.0
+SLOWEST_BYTES_PER_S = 100e3  # a call that moves less is given up
 WAITS_S = (0.5, 1.0, 2.0)  # before each repetition
 
 Moved = Callable[[int], object]  # is told of bytes that have gone over
-T = TypeVar("T")
 
 
 def _nobody(_num_bytes: int) -> None:
@@ -231,14 +231,14 @@ class _Objects:
 
     def read(self, key: str) -> bytes | None:
         try:
-            data: bytes = self._call(lambda: self._fs.cat_file(self._at(key)))
+            data: bytes = self._call("cat_file", self._at(key))
         except FileNotFoundError:
             return None
         return data
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
         try:
-            data: bytes = self._call(lambda: self._fs.cat_file(self._at(key), start=start, end=end))
+            data: bytes = self._call("cat_file", self._at(key), num_bytes=end - start, start=start, end=end)
         except RemoteError as error:
             if _code(error) in {"InvalidRange", "416"}:  # it ends before
                 return b""
@@ -246,43 +246,44 @@ class _Objects:
         return data
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        found = self._call(lambda: self._fs.find(self._at(prefix), detail=True))
+        found = self._call("find", self._at(prefix), detail=True)
         cut = len(self._base) + 1
         return {name[cut:]: int(detail["size"]) for name, detail in found.items()}
 
     def write(self, key: str, data: bytes) -> None:
-        self._call(lambda: self._fs.pipe_file(self._at(key), data))
+        self._call("pipe_file", self._at(key), data, num_bytes=len(data))
 
     def upload(self, path: Path, key: str, moved: Moved = _nobody) -> None:
-        told = _Told(moved)
-        self._call(
-            lambda: self._fs.put_file(str(path), self._at(key), callback=told, chunksize=PART_BYTES, max_concurrency=2)
-        )
+        parts = {"callback": _Told(moved), "chunksize": PART_BYTES, "max_concurrency": 2}
+        self._call("put_file", str(path), self._at(key), num_bytes=path.stat().st_size, **parts)
 
     def create(self, key: str, data: bytes) -> bool:
         try:
-            self._call(lambda: self._fs.pipe_file(self._at(key), data, mode="create"))
+            self._call("pipe_file", self._at(key), data, num_bytes=len(data), mode="create")
         except FileExistsError:
             return False
         return True
 
     def delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._call(lambda: self._fs.rm_file(self._at(key)))
+            self._call("rm_file", self._at(key))
 
     def _at(self, key: str) -> str:
         return f"{self._base}/{key}"
 
-    def _call(self, call: Callable[[], T]) -> T:
-        """What `call` returns, repeated while there is no connection.
+    def _call(self, method: str, *arguments: Any, num_bytes: int = 0, **options: Any) -> Any:
+        """What s3fs's `method` returns, repeated while there is no connection.
+
+        Each attempt has a limit of its own: a read's timeout does not count while a request waits for something else.
 
         Raises:
             RemoteError: a sentence on what is wrong.
             FileNotFoundError, FileExistsError: about the key.
         """
+        limit_s = 2 * READ_TIMEOUT_S + num_bytes / SLOWEST_BYTES_PER_S
         for wait_s in (*WAITS_S, None):
             try:
-                return call()
+                return getattr(self._fs, method)(*arguments, timeout=limit_s, **options)
             except Exception as error:  # botocore's are not to be imported here
                 if isinstance(error, FileExistsError) or (_is_missing(error) and not _is_of_bucket(error)):
                     raise

@@ -7,9 +7,12 @@ variables and has opened the group already. With no such variables this is a wor
 import contextlib
 import dataclasses
 import datetime
+import functools
 import math
 import os
+import pickle
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -17,9 +20,11 @@ import torch
 import torch.distributed as dist
 
 from sr_core import faults
-from sr_core.errors import ConfigError, GroupError
+from sr_core.errors import ConfigError, GroupError, SrError, StoppedError
 
 T = TypeVar("T")
+
+MEET_EVERY_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,43 +61,70 @@ class World:
                 dist.broadcast(sent, src=0)
             tensor.detach().copy_(sent)
 
+    def meeting(
+        self, call: Callable[[], T] | None, *, should_stop: Callable[[], bool] = lambda: False
+    ) -> tuple[T | None, Exception | None]:
+        """What `call` returned, if this rank has one, or its error; all ranks wait for all calls.
+
+        However long they take: each is in a thread, and the ranks meet every few seconds, so no collective runs into
+        its limit, and a rank that hangs is noticed as ever.
+
+        Raises:
+            StoppedError: `should_stop` said so on a rank while one was at work; its thread is left behind.
+        """
+        outcomes: list[tuple[T | None, Exception | None]] = []
+        thread = threading.Thread(target=lambda: outcomes.append(self._outcome(call)), name="meeting", daemon=True)
+        thread.start()
+        while True:
+            thread.join(min(MEET_EVERY_S, self.timeout_s / 4))
+            flags = torch.tensor([thread.is_alive(), should_stop()], dtype=torch.float32)
+            busy, stop = self.sum_in_place(flags.to(self.device)).tolist()
+            if not busy:
+                return outcomes[0]
+            if stop:
+                raise StoppedError("stopped before the first step; the same command goes on")
+
+    def _outcome(self, call: Callable[[], T] | None) -> tuple[T | None, Exception | None]:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # each thread has its own
+        try:
+            return (call() if call else None), None
+        except Exception as error:  # whatever it is, the others must not wait for it in vain
+            return None, error
+
     def on_first(self, call: Callable[[], T]) -> T:
-        """What `call` returns on rank 0, on every rank; its error is raised on every rank too."""
+        """What `call` returns on rank 0, on every rank; its error is raised on every rank too. As `meeting`."""
         if self.size == 1:
             return call()
-        box: list[tuple[T | None, Exception | None]] = [(None, None)]
-        if self.is_first:
-            try:
-                box = [(call(), None)]
-            except Exception as error:  # whatever it is, the others must not wait for it in vain
-                box = [(None, error)]
+        own = self.meeting(call if self.is_first else None)
+        box = [_sendable(*own)]
         with _explained(self.timeout_s):
             dist.broadcast_object_list(box, src=0, device=self.device)
         value, failure = box[0]
         if failure is not None:
-            raise failure
+            raise own[1] or failure
         return value  # type: ignore[return-value]
 
     def on_each_host(self, call: Callable[[bool], T]) -> T:
-        """`call(True)` on each host's local rank 0, then `call(False)` on the others; an error on one ends all."""
-        failure: Exception | None = None
+        """`call(True)` on each host's local rank 0, then `call(False)` on the others; an error ends all. As `meeting`."""
+        if self.size == 1:
+            return call(True)
         for turn in (True, False):
-            try:
-                if (self.local_rank == 0) is turn and failure is None:
-                    value = call(turn)
-            except Exception as error:  # as above
-                failure = error
-            failure = self._any(failure)
-        if failure is not None:
-            raise failure
-        return value
+            mine = (self.local_rank == 0) is turn
+            outcome = self.meeting(functools.partial(call, turn) if mine else None)
+            if mine:
+                value = outcome[0]
+            failure = self._any(outcome[1])
+            if failure is not None:
+                raise failure
+        return value  # type: ignore[return-value]
 
     def on_all(self, call: Callable[[], T]) -> T:
         """What `call` returns on this rank; an error on one ends all."""
         failure: Exception | None = None
         try:
             value = call()
-        except Exception as error:  # as above
+        except Exception as error:  # as in _outcome
             failure = error
         failure = self._any(failure)
         if failure is not None:
@@ -109,7 +141,20 @@ class World:
         return values
 
     def _any(self, failure: Exception | None) -> Exception | None:
-        return next((one for one in self.gathered(failure) if one is not None), None)
+        """The first rank's error; where it is this rank's own, as it was."""
+        all_ranks = self.gathered(_sendable(None, failure)[1])
+        return next((failure if rank == self.rank else one for rank, one in enumerate(all_ranks) if one), None)
+
+
+def _sendable(value: T | None, failure: Exception | None) -> tuple[T | None, Exception | None]:
+    """What can be pickled: if it failed in the collective, it would do so on one rank, and the others would wait."""
+    if failure is not None and not isinstance(failure, SrError | OSError):
+        failure = SrError(f"{type(failure).__name__}: {failure}")
+    try:
+        pickle.loads(pickle.dumps((value, failure)))
+    except Exception as error:  # whatever it is
+        return None, SrError(f"{type(failure or error).__name__}: {failure or error}")
+    return value, failure
 
 
 @contextlib.contextmanager
