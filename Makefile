@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    echo "venv: pyproject.toml or constraints.txt changed, updating $(VENV) (about a minute)"; \
 	    rm -f $(VENV)/.installed-*; \
 	else \
-	    echo "venv: making $(VENV) and installing the pinned packages (2 to 5 minutes, 2.3 GB)"; \
+	    echo "venv: making $(VENV) and installing the pinned packages (2 to 5 minutes, 2.8 GB)"; \
 	    for python in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
 	        if "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; \
 	        then found=$$python; break; fi; \
@@ -49,8 +49,8 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	@echo "venv: 1/3 torch"
 	@$(PIP_INSTALL) torch==2.13.0 setuptools
-	@echo "venv: 2/3 the project with its extras sample, pipeline, dev"
-	@$(PIP_INSTALL) --no-build-isolation -e '.[sample,pipeline,dev]'
+	@echo "venv: 2/3 the project with its extras sample, pipeline, serve, onnx, dev"
+	@$(PIP_INSTALL) --no-build-isolation -e '.[sample,pipeline,serve,onnx,dev]'
 	@echo "venv: 3/3 byte code"
 	@$(IN_VENV) -m compileall -qq -j 0 -x '/(tests?|rllib)/' $(VENV)/lib || true
 	@touch $@

@@ -106,7 +106,7 @@ class World:
         return value  # type: ignore[return-value]
 
     def on_each_host(self, call: Callable[[bool], T]) -> T:
-        """`call(True)` on each host's local rank 0, then `call(False)` on the others; an error ends all. As `meeting`."""
+        """`call(True)` on each host's local rank 0, then `call(False)` on the others; an error on one ends all."""
         if self.size == 1:
             return call(True)
         for turn in (True, False):
