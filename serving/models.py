@@ -21,5 +21,5 @@ def open_any(name: str, *, scale: int = 4, uri: str | None = None) -> LoadedMode
         TrackError: the registry does not answer.
     """
     if name.startswith("models:/") or name.endswith(".onnx"):
-        raise ConfigError(f"{name}: is not resolved yet")
+        raise ConfigError(f"{name}: is not resolved yet ({uri})")
     return open_model(Path(name), scale)
