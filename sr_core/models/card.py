@@ -16,6 +16,7 @@ from sr_core.params import SCALES
 CARD_VERSION = 1
 UNKNOWN = "unknown"  # of weights that were trained elsewhere
 COLOURS = "RGB"
+PRECISIONS = ("auto", "bf16", "float32")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +56,8 @@ class Card:
     protocol: str = UNKNOWN
     valid_psnr: float | None = None  # mean over the images validated while training, dB, by `protocol`
     colours: str = COLOURS  # in the order of the network's inputs and outputs
+    precision: str = "auto"  # in which it is used, so that every machine gives the same; auto: as the machine is fast
+    tile: int | None = None  # side in LR pixels by which it is used; None: from the default budget of memory
     origin: Origin | None = None  # of imported weights
     parents: tuple[Parent, ...] = ()  # of interpolated weights
     weights_sha256: str = ""  # filled in when they are written: of their file; of the tensors where the card is inside
@@ -67,7 +70,7 @@ def from_dict(values: object, *, where: str) -> Card:
 
     Raises:
         CheckpointError: lists every field that is missing, unknown or of another type, or says that the version, the
-            scale or the order of colours is none that is known here.
+            scale, the precision, the tile or the order of colours is none that is known here.
     """
     if not isinstance(values, Mapping):
         raise CheckpointError(f"{where}: is no model card but {type(values).__name__}; expected fields such as model")
@@ -82,6 +85,10 @@ def from_dict(values: object, *, where: str) -> Card:
         raise CheckpointError(f"{where}: is not a model card, {len(problems)} wrong:{listed(problems)}")
     if card.scale not in SCALES:
         raise CheckpointError(f"{where}: has scale {card.scale}, expected 2, 3, 4 or 8; take the card of this model")
+    if card.precision not in PRECISIONS:
+        raise CheckpointError(f"{where}: has precision {card.precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if card.tile is not None and card.tile < 1:
+        raise CheckpointError(f"{where}: has tile {card.tile}, expected 1 or more LR pixels, or null")
     if card.colours != COLOURS:
         raise CheckpointError(
             f"{where}: is of a network for {card.colours} images, expected {COLOURS}; exchange the colours of its "

@@ -24,6 +24,7 @@ from sr_core.models.wdsr import Wdsr
 from sr_core.train import weights
 from sr_core.train.run import git_commit
 from sr_core.train.weights import CARD, IN_METADATA, SAFETENSORS, LoadedModel, check_tensors, digest_of, load_model
+from sr_core.upscale import settled
 
 
 def given_by(overrides: Sequence[str]) -> Given:
@@ -58,6 +59,7 @@ def import_model(source: Path, directory: Path, given: Given, *, overwrite: bool
     check_target(directory, overwrite=overwrite)
     loaded = load_model(source, given)
     card = dataclasses.replace(loaded.card, git_commit=loaded.card.git_commit or git_commit())
+    card = settled(card, loaded.network)
     card = weights.save_model(directory, loaded.network.state_dict(), card, {})
     return dataclasses.replace(loaded, card=card)
 
@@ -78,7 +80,7 @@ def export_model(source: Path, target: Path, *, overwrite: bool = False) -> Card
     if isinstance(network, Wdsr):
         network, options = network.fused(), options | {"weight_norm": False}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    card = dataclasses.replace(loaded.card, options=options, weights_sha256=digest_of(tensors))
+    card = dataclasses.replace(settled(loaded.card, network), options=options, weights_sha256=digest_of(tensors))
     metadata = {"format": "pt", IN_METADATA: json.dumps(dataclasses.asdict(card), sort_keys=True)}
     files.write_atomic(target, safetensors.torch.save(tensors, metadata))
     return card
@@ -99,7 +101,7 @@ def interpolate(first: Path, second: Path, alpha: float, directory: Path, *, ove
     card = dataclasses.replace(
         other.card, parents=parents, run=UNKNOWN, valid_psnr=None, origin=None, git_commit=git_commit()
     )
-    return weights.save_model(directory, tensors, card, {})
+    return weights.save_model(directory, tensors, settled(card, other.network), {})
 
 
 def blended(first: LoadedModel, second: LoadedModel, alpha: float) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ from sr_core.errors import CheckpointError, ConfigError, ShardError
 from sr_core.models.card import Card
 from sr_core.train import checkpoint, metrics_log, start
 from sr_core.train.weights import load_model, save_model
+from sr_core.upscale import settled
 from sr_core.world import World
 
 CHECKPOINTS, BEST, PARAMS = checkpoint.CHECKPOINTS, checkpoint.BEST, "params.json"
@@ -261,8 +262,8 @@ def drop_former_best(run_dir: Path) -> None:
 def publish(params: config.Params, run_dir: Path) -> Card:
     """Makes the run's best model the task's published one (data/models/<task>) and returns its card.
 
-    Beside weights and card it holds the curves for plots: training.json (loss, learning rate) and validation.json
-    (PSNR in dB), each a list of values by step.
+    The card says from now on in which precision and tile the model is used. Beside weights and card lie the curves for
+    plots: training.json (loss, learning rate) and validation.json (PSNR in dB), each a list of values by step.
     """
     found = checkpoint.newest(run_dir / CHECKPOINTS)
     if found.manifest is None or found.manifest.best_step is None or found.manifest.step < params.train.steps:
@@ -281,7 +282,7 @@ def publish(params: config.Params, run_dir: Path) -> Card:
     }
     target = model_directory(params)
     with files.lock_directory(Path(params.data.root) / ".locks" / f"model-{target.name}"):
-        return save_model(target, loaded.network.state_dict(), loaded.card, curves)
+        return save_model(target, loaded.network.state_dict(), settled(loaded.card, loaded.network), curves)
 
 
 def _curve(run_dir: Path, names: Mapping[str, str]) -> list[dict[str, float]]:

@@ -7,6 +7,7 @@ Shapes: H W LR size, C channels (1 grey, 3 RGB), S scale.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from torch import nn
 from sr_core.data.pictures import Picture
 from sr_core.models.card import Card
 from sr_core.models.interpolation import Bicubic
+from sr_core.precision import resolve
 from sr_core.progress import QUIET, Progress
+from sr_core.upscale.memory import tile_for
 from sr_core.upscale.tiles import AnyPrecision, upscale
 
 
@@ -30,9 +33,22 @@ class Settings:
 
 
 def settings_of(card: Card) -> Settings:
-    """What the card says of how its network is used."""
-    del card
-    return Settings()
+    """What the card says of how its network is used.
+
+    A card that says bf16 means it on a CPU that computes bf16 slowly too: the pixels are the card's. Whoever wants them
+    in another format replaces `precision`.
+    """
+    precision: Any = card.precision  # checked when the card was read
+    return Settings(precision=precision, tile=card.tile)
+
+
+def settled(card: Card, network: nn.Module) -> Card:
+    """`card` with precision and tile where it had none: what this machine does fast, and the default budget's tile.
+
+    Written down when a model is published, imported or exported, so that it gives the same pixels wherever it goes.
+    """
+    precision = resolve(settings_of(card).precision, torch.device("cpu"))
+    return dataclasses.replace(card, precision=precision, tile=card.tile or tile_for(network, precision))
 
 
 def upscale_picture(
