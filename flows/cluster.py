@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.extras import require
 from sr_core import files
 from sr_core.errors import ConfigError, SrError
+from sr_core.extras import require
 
 CONNECT_TIMEOUT_S = 5.0  # to a cluster's address
 SCRATCH = "sr-ray-"  # Ray's sockets lie below it, and a socket's path may have 107 bytes

@@ -24,12 +24,12 @@ from typing import Any
 from flows import cluster, courier, notice, workers
 from flows.courier import Post
 from flows.driver import FAILURE, LOGS, drive, interrupted, main_of_child
-from flows.extras import require
 from flows.launch_files import FLUSH_EVERY_S, FileProgress, LaunchFiles, Replay
 from sr_core import config, faults, files, remote
 from sr_core.data import sync
 from sr_core.data.patches import Dataset, open_dataset
 from sr_core.errors import STOPPED, ConfigError, GroupError, SrError, explained
+from sr_core.extras import require
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress

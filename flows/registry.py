@@ -20,17 +20,18 @@ from typing import Any
 import numpy as np
 
 from flows.champion import Decision, Figures, PerceptualFigures, RegisteredVersion, decide
-from flows.extras import require
-from flows.store import connect, explained
 from flows.track import RUN_TAG, find_or_create, flatten, ship
 from flows.versions import data_version
+from serving.registered import WEIGHTS_TAG, fetch, version_by_alias
+from serving.store import TRACK, connect, explained
 from sr_core import config, files
 from sr_core.errors import ConfigError, SrError
 from sr_core.evaluate.benchmark import EvalReport, read_report
+from sr_core.extras import require
 from sr_core.models.card import Card
 from sr_core.train import start, weights
 
-WEIGHTS_TAG, DECISION_TAG = "sr.weights_sha256", "sr.champion_decision"
+DECISION_TAG = "sr.champion_decision"
 CHAMPION = "champion"
 
 
@@ -107,62 +108,18 @@ def with_start(params: config.Params) -> config.Params:
 
     Raises:
         ConfigError: there is no such version, or it was not registered by this pipeline.
+        CheckpointError: its artefact is not what was registered.
         TrackError: the server does not answer or refuses.
     """
     given = params.train.start
     if given is None or not given.startswith(start.REGISTRY):
         return params
-    client = connect(params.track.uri)
-    with explained(params.track.uri):
-        version = _version_called(client, given)
-        sha256 = version.tags.get(WEIGHTS_TAG) if version else None
-        if version is None or sha256 is None:
-            raise ConfigError(
-                f"train.start: {given} is no version that was registered here; expected such as "
-                "models:/sr-edsr-x4-bicubic@champion or models:/sr-edsr-x4-bicubic/1"
-            )
-        directory = Path(params.data.root) / "starts" / sha256
-        if not _holds(directory, sha256):
-            _download(params.track.uri, version, directory)
-    return dataclasses.replace(params, train=dataclasses.replace(params.train, start=str(directory)))
-
-
-def _version_called(client: Any, given: str) -> Any:
-    """The version that `models:/…` names, or None."""
-    from mlflow.exceptions import MlflowException
-
-    called = given.removeprefix(start.REGISTRY)
-    name, at, alias = called.partition("@")
+    starts = Path(params.data.root) / "starts"
     try:
-        if at:
-            return client.get_model_version_by_alias(name, alias)
-        name, _, number = called.partition("/")
-        return client.get_model_version(name, number) if number.isdecimal() else None
-    except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            return None
-        raise
-
-
-def _holds(directory: Path, sha256: str) -> bool:
-    """Whether the weights lie in `directory`, every byte of them."""
-    path = directory / weights.WEIGHTS
-    return path.is_file() and (directory / weights.CARD).is_file() and files.record_of(path).sha256 == sha256
-
-
-def _download(uri: str, version: Any, directory: Path) -> None:
-    """Copies weights and card of a registered version to `directory`."""
-    mlflow = require("mlflow", "pipeline")
-    mlflow.set_tracking_uri(uri)
-    with tempfile.TemporaryDirectory() as folder:
-        source = f"models:/{version.name}/{version.version}"
-        found = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder))
-        held = next(found.rglob(weights.CARD), None)
-        if held is None:
-            raise ConfigError(f"train.start: {source} holds no {weights.CARD}; expected a version registered here")
-        with files.commit_directory(directory) as partial:
-            for name in (weights.WEIGHTS, weights.CARD):
-                shutil.copyfile(held.parent / name, partial / name)
+        directory = fetch(given, uri=params.track.uri, cache=starts, named=TRACK, offline=False)
+    except ConfigError as error:
+        raise ConfigError(f"train.start: {error}") from None
+    return dataclasses.replace(params, train=dataclasses.replace(params.train, start=str(directory)))
 
 
 def registered_path(params: config.Params) -> Path:
@@ -287,7 +244,7 @@ def _data_tags(params: config.Params, card: Card) -> dict[str, str]:
 
 def _crown(client: Any, name: str, figures: Figures) -> Decision:
     """Decides on the title and moves the alias where the version takes it."""
-    holder = _champion(client, name)
+    holder = version_by_alias(client, name, CHAMPION)
     against = Figures.from_tags(int(holder.version), holder.tags) if holder else None
     if holder and not against:
         return Decision(champion=False, reason=f"refused: champion version {holder.version} has no figures")
@@ -295,14 +252,3 @@ def _crown(client: Any, name: str, figures: Figures) -> Decision:
     if decision.champion:
         client.set_registered_model_alias(name, CHAMPION, str(figures.version))
     return decision
-
-
-def _champion(client: Any, name: str) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            return None
-        raise

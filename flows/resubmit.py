@@ -11,8 +11,8 @@ from typing import Any
 
 from flows import child
 from flows.driver import interrupted
-from flows.extras import require
 from sr_core.errors import SrError
+from sr_core.extras import require
 
 require("prefect", "pipeline")
 from prefect import get_client  # noqa: E402

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from flows.driver import interrupted
-from flows.extras import require
 from sr_core import config
 from sr_core.errors import STOPPED, SrError, TrackError, explained
+from sr_core.extras import require
 from sr_core.progress import Progress, console, lines
 
 require("prefect", "pipeline")  # the other modules take `flow` and `task` from here, and so this sentence first

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 from flows import cluster
 from flows.driver import LOGS, drive, main_of_child
-from flows.extras import require
 from flows.launch_files import LaunchFiles
 from sr_core.data import shards, sync
 from sr_core.data.sources import dataset_name
 from sr_core.errors import ConfigError, ShardError
+from sr_core.extras import require
 from sr_core.launch_params import LaunchParams
 from sr_core.params import Params
 from sr_core.progress import Progress

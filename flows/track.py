@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.follow import Outcome, following
-from flows.store import connect, explained, shown
+from serving.store import connect, explained, shown
 from sr_core import config, files
 from sr_core.errors import SrError
 from sr_core.launch_params import TrackParams

@@ -34,7 +34,7 @@ def deployed(tmp_path_factory):
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     """An MLflow store without runs: MLflow takes seconds to make the tables, a copy takes none."""
-    from flows.store import connect
+    from serving.store import connect
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     connect(f"sqlite:///{path}")

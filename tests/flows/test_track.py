@@ -14,7 +14,7 @@ import mlflow
 import pytest
 
 from flows import track
-from flows.store import connect
+from serving.store import connect
 from sr_core.errors import TrackError
 from sr_core.train import metrics_log
 
@@ -205,7 +205,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(tmp_path):
 
 
 def test_processes_that_find_no_store_make_it_once(tmp_path):
-    code = f"from flows.store import connect; connect('sqlite:///{tmp_path}/mlflow.db')"
+    code = f"from serving.store import connect; connect('sqlite:///{tmp_path}/mlflow.db')"
     command = [sys.executable, "-c", code]
     children = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     errors = [child.communicate(timeout=100)[1] for child in children]
@@ -223,7 +223,7 @@ def test_a_store_whose_making_was_killed_is_made_again(tmp_path):
     code = f"""
 import alembic.command, os
 alembic.command.upgrade = lambda *_: os._exit(9)
-from flows.store import connect
+from serving.store import connect
 connect('sqlite:///{tmp_path}/mlflow.db')
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 9

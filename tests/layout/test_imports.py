@@ -11,11 +11,24 @@ CORE_MAY_IMPORT = {"numpy", "PIL", "torch", "fsspec", "safetensors", "yaml", "ri
 HEAVY = ("prefect", "ray", "mlflow", "dvc", "pandas", "matplotlib", "skimage", "sklearn", "scipy", "pyarrow", "fastapi")
 
 # each room of sr_core and the rooms it may import
-BASIS = {"errors", "files", "faults", "params", "train_params", "config", "world", "progress", "precision", "remote"}
+BASIS = {
+    "errors",
+    "extras",
+    "files",
+    "faults",
+    "params",
+    "train_params",
+    "config",
+    "world",
+    "progress",
+    "precision",
+    "remote",
+}
 ROOMS = {
     "errors": set(),
     "files": {"errors"},
     "faults": {"errors"},
+    "extras": {"errors"},
     "sections": set(),
     "degradation_params": {"sections"},
     "train_params": {"sections"},
@@ -44,7 +57,10 @@ BESIDE = {
 }
 TOOLS = {
     "ray": {f"flows/{name}.py" for name in ("cluster", "courier", "launch", "notice", "shard_tasks", "workers")},
-    "mlflow": {"flows/track.py", "flows/store.py", "flows/registry.py", "serving/pyfunc.py"},
+    "mlflow": {
+        *("flows/track.py", "flows/registry.py"),
+        *(f"serving/{name}.py" for name in ("store", "registered", "pyfunc")),
+    },
     "dvc": {"flows/versions.py"},
     "prefect": {"flows/running.py", "flows/bare_names.py", "flows/resubmit.py"},
 }
@@ -170,7 +186,7 @@ for name in {modules}:
 
 def test_the_core_and_the_command_line_start_without_any_extra():
     modules = [source.module for source in sources("sr_core")]
-    modules += [source.module for source in sources("flows") if source.path in {"flows/cli.py", "flows/extras.py"}]
+    modules += [source.module for source in sources("flows") if source.path == "flows/cli.py"]
     code = WITHOUT.format(heavy=HEAVY, modules=modules)
     child = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert child.returncode == 0, f"a core install cannot import this:\n{child.stderr}"

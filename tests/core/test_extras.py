@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from flows.extras import MissingExtraError, require
 from sr_core.errors import SrError
+from sr_core.extras import MissingExtraError, require
 
 SENTENCE = "prefect is not installed: pip install -c constraints.txt -e '.[pipeline]'"
 
