@@ -1,4 +1,4 @@
-"""The only place that decodes images, by the table in sr_core/data/policy.py.
+"""Where images are decoded, by the table in sr_core/data/policy.py: for training here, for upscaling in pictures.py.
 
 Pillow's convert("RGB") would collapse 16-bit grey to two levels, cut 16-bit colour to 8 bits and drop alpha without a
 word: every kind of file is accepted or refused here by name. The EXIF orientation is applied; colour profiles are not.
@@ -9,28 +9,26 @@ import contextlib
 import dataclasses
 import io
 import mmap
-import re
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from sr_core.data.policy import MAX_PIXELS, MODES
+from sr_core.data import jpeg
+from sr_core.data.policy import MAX_PIXELS, MODES, TRAINING, Purpose
 from sr_core.errors import ImageError, shown
 from sr_core.files import write_atomic
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_CONVERT = "convert it to 8-bit RGB, or take it out"
-_REPLACE = "replace it by a whole copy, or take it out"
-_JPEG = frozenset({"JPEG", "MPO"})  # MPO: a JPEG with others behind it
+JPEG = frozenset({"JPEG", "MPO"})  # MPO: a JPEG with others behind it
 _END_MARKS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9"}
 _EXIF_ORIENTATION = 274
 _TIFF_BITS_PER_SAMPLE = 258
@@ -48,6 +46,10 @@ _TURNS = {
 }
 
 
+class UnknownKindError(ImageError):
+    """Pillow knows no such image."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageHeader:
     """An image's sides in pixels as `read_rgb` would return it, and how its file holds it."""
@@ -59,19 +61,56 @@ class ImageHeader:
     has_profile: bool  # a colour profile, which is not applied
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFile:
+    """A file, or the bytes of one."""
+
+    content: Path | bytes
+    name: str  # what errors call it
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+    def open(self) -> BinaryIO:
+        """Its bytes, to be read."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
+
+    def head(self, num_bytes: int) -> bytes:
+        """Its first bytes."""
+        with self.open() as file:
+            return file.read(num_bytes)
+
+    def tail(self, num_bytes: int) -> bytes:
+        """Its last bytes."""
+        with self.open() as file:
+            file.seek(-min(num_bytes, self.size_bytes), io.SEEK_END)
+            return file.read()
+
+    @contextmanager
+    def mapped(self) -> "Iterator[bytes | mmap.mmap]":
+        """All its bytes, of which memory holds only those that are looked at."""
+        if isinstance(self.content, bytes):
+            yield self.content
+            return
+        with self.open() as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+
+
 def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The image at `path` as (H, W, 3).
 
     Raises:
         ImageError: it cannot be decoded, has no true reading as 8-bit RGB, or more than `max_pixels` pixels.
     """
-    with _opened(path, max_pixels) as image:
-        turn = _TURNS.get(_orientation(path, image))
-        if image.format in _JPEG:
-            _check_jpeg(path)
+    file = _file(path)
+    with opened(file, TRAINING, max_pixels) as image:
+        turn = _TURNS.get(orientation(file, image))
+        check_jpeg(file, image, TRAINING)
         image.load()
         if image.has_transparency_data:
-            return _pixels(_turned(_without_alpha(path, image).convert("RGB"), turn))
+            return _pixels(_turned(_without_alpha(file, image).convert("RGB"), turn))
         return _pixels(_turned(image if image.mode == "RGB" else image.convert("RGB"), turn))
 
 
@@ -94,15 +133,14 @@ def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     Raises:
         ImageError: as `read_size`.
     """
-    with _opened(path, max_pixels) as image:
+    file = _file(path)
+    with opened(file, TRAINING, max_pixels) as image:
         width, height = image.size
         format, mode, profile = image.format or "?", image.mode, "icc_profile" in image.info
-        turned = _orientation(path, image) >= 5
+        turned = orientation(file, image) >= 5
         if image.has_transparency_data:
-            _without_alpha(path, image)
-        elif image.format in _JPEG and not _ends_well(path, image.format):
-            _check_jpeg(path)
-        elif not _ends_well(path, image.format):
+            _without_alpha(file, image)
+        elif not _ends_well(file, image.format) and not check_jpeg(file, image, TRAINING):
             image.load()
     height, width = (width, height) if turned else (height, width)
     return ImageHeader(height=height, width=width, format=format, mode=mode, has_profile=profile)
@@ -116,8 +154,9 @@ def read_small(path: Path, side: int, *, max_pixels: int = MAX_PIXELS) -> NDArra
     Raises:
         ImageError: as `read_rgb`, though less damage is found.
     """
-    with _opened(path, max_pixels) as image:
-        turn = _TURNS.get(_orientation(path, image))
+    file = _file(path)
+    with opened(file, TRAINING, max_pixels) as image:
+        turn = _TURNS.get(orientation(file, image))
         image.draft("RGB", (side, side))
         small = image.convert("RGB")
         small.thumbnail((side, side), Image.Resampling.BOX)
@@ -140,31 +179,40 @@ def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
         return np.asarray(decoded)
 
 
+def _file(path: Path) -> ImageFile:
+    return ImageFile(content=path, name=shown(path))
+
+
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """The image at `path`, its pixels not yet decoded; whatever Pillow meets becomes an ImageError."""
+def opened(file: ImageFile, purpose: Purpose, max_pixels: int) -> Iterator[Image.Image]:
+    """The image in `file`, its pixels not yet decoded.
+
+    Raises:
+        ImageError: the policy refuses it, or Pillow meets something, also later inside of this context.
+    """
+    name = file.name
     try:
-        if not path.is_file():  # a pipe would be waited for
-            path.lstat()
-            raise ImageError(f"{shown(path)}: is not a file, expected an image; take it out")
-        with _pillow.left_to_us(), Image.open(path, formats=_FORMATS) as image:
-            _check_size(path, image, max_pixels)
-            _check_mode(path, image)
-            _check_frames(path, image)
+        if isinstance(file.content, Path) and not file.content.is_file():  # a pipe would be waited for
+            file.content.lstat()
+            raise ImageError(f"{name}: is not a file, expected an image; {purpose.omit}")
+        with _pillow.left_to_us(), file.open() as stream, Image.open(stream, formats=_FORMATS) as image:
+            check_size(file, *image.size, purpose, max_pixels)
+            _check_mode(file, image, purpose)
+            _check_frames(file, image, purpose)
             yield image
     except ImageError:
         raise
     except FileNotFoundError:
-        raise ImageError(f"{shown(path)}: there is no such file") from None
+        raise ImageError(f"{name}: there is no such file") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{shown(path)}: is no PNG, JPEG, TIFF, BMP or WebP image; {_CONVERT}") from None
+        raise UnknownKindError(f"{name}: is no PNG, JPEG, TIFF, BMP or WebP image; {purpose.convert}") from None
     except MemoryError:
-        raise ImageError(f"{shown(path)}: memory does not suffice to decode it; take a smaller part of it") from None
+        raise ImageError(f"{name}: memory does not suffice to decode it; take a smaller part of it") from None
     except Exception as error:  # Pillow's plug-ins raise what they meet: OSError, SyntaxError, struct.error, …
         if isinstance(error, OSError) and error.strerror:
-            raise ImageError(f"{shown(path)}: cannot be read ({error.strerror})") from None
+            raise ImageError(f"{name}: cannot be read ({error.strerror})") from None
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{shown(path)}: cannot be decoded ({reason}); {_REPLACE}") from None
+        raise ImageError(f"{name}: cannot be decoded ({reason}); {purpose.replace}") from None
 
 
 class _Pillow:
@@ -200,53 +248,69 @@ class _Pillow:
 _pillow = _Pillow()
 
 
-def _check_size(path: Path, image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
+def check_size(file: ImageFile, width: int, height: int, purpose: Purpose, max_pixels: int) -> None:
+    """Refuses more than `max_pixels`.
+
+    Raises:
+        ImageError: with the sides.
+    """
     if width * height > max_pixels:
         raise ImageError(
-            f"{shown(path)}: is {width}x{height} pixels, more than data.max_pixels {max_pixels}; "
-            "cut or shrink it, or raise data.max_pixels"
+            f"{file.name}: is {width}x{height} pixels, more than data.max_pixels {max_pixels}; {purpose.shrink}"
         )
 
 
-def _check_mode(path: Path, image: Image.Image) -> None:
+def _check_mode(file: ImageFile, image: Image.Image, purpose: Purpose) -> None:
     rule = MODES.get(image.mode)
-    if rule is None or rule.training == "refused":
+    if rule is None or rule.verdict(purpose) == "refused":
         reason = "has no reading as RGB" if rule is None else rule.note
-        raise ImageError(f"{shown(path)}: mode {image.mode} {reason}; {_CONVERT}")
-    bits = _bits(path, image)
-    if bits > 8:
-        raise ImageError(f"{shown(path)}: has {bits} bits per channel, of which 8 would be lost; {_CONVERT}")
+        raise ImageError(f"{file.name}: mode {image.mode} {reason}; {purpose.convert}")
+    bits = bits_of(file, image)
+    if purpose is TRAINING and bits > 8:
+        raise ImageError(f"{file.name}: has {bits} bits per channel, of which 8 would be lost; {purpose.convert}")
 
 
-def _check_frames(path: Path, image: Image.Image) -> None:
-    num = 1 if image.format in _JPEG else getattr(image, "n_frames", 1)
+def _check_frames(file: ImageFile, image: Image.Image, purpose: Purpose) -> None:
+    num = 1 if image.format in JPEG else getattr(image, "n_frames", 1)
     if num > 1:
         raise ImageError(
-            f"{shown(path)}: holds {num} pictures, of which only the first would be used; split it, or take it out"
+            f"{file.name}: holds {num} pictures, of which only the first would be used; split it, or {purpose.omit}"
         )
 
 
-def _bits(path: Path, image: Image.Image) -> int:
+def bits_of(file: ImageFile, image: Image.Image) -> int:
     """Bits per channel; Pillow opens 16-bit RGB as if it had 8."""
     if image.format == "PNG":
-        with path.open("rb") as file:
-            return file.read(_PNG_BIT_DEPTH_AT + 1)[_PNG_BIT_DEPTH_AT]
+        return file.head(_PNG_BIT_DEPTH_AT + 1)[_PNG_BIT_DEPTH_AT]
     tags: Any = getattr(image, "tag_v2", {})
     found = tags.get(_TIFF_BITS_PER_SAMPLE, 8)
     return max(found) if isinstance(found, tuple) else int(found)
 
 
-def _without_alpha(path: Path, image: Image.Image) -> Image.Image:
+def check_jpeg(file: ImageFile, image: Image.Image, purpose: Purpose) -> bool:
+    """Whether `image` is a JPEG, whose bytes are then looked through.
+
+    Raises:
+        ImageError: it has coded pixels with bytes that no encoder writes.
+    """
+    if image.format not in JPEG:
+        return False
+    with file.mapped() as data:
+        if problem := jpeg.damage(data):
+            raise ImageError(f"{file.name}: {problem}; {purpose.replace}")
+    return True
+
+
+def _without_alpha(file: ImageFile, image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
     if rgba.getchannel("A").getextrema() != (255, 255):
         raise ImageError(
-            f"{shown(path)}: mode {image.mode} with transparent pixels; flatten it onto a colour, or take it out"
+            f"{file.name}: mode {image.mode} with transparent pixels; flatten it onto a colour, or take it out"
         )
     return rgba
 
 
-def _orientation(path: Path, image: Image.Image) -> int:
+def orientation(file: ImageFile, image: Image.Image) -> int:
     """The EXIF orientation that is still to be applied."""
     if image.format == "TIFF":  # Pillow applies it, also to `size`
         return 1
@@ -254,7 +318,7 @@ def _orientation(path: Path, image: Image.Image) -> int:
     if (
         image.format == "PNG"
         and not {"exif", "Raw profile type exif"} & image.info.keys()
-        and b"eXIf" not in _tail(path, _TAIL_BYTES)
+        and b"eXIf" not in file.tail(_TAIL_BYTES)
     ):
         return 1
     found = image.getexif().get(_EXIF_ORIENTATION, 1)
@@ -274,51 +338,6 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     return out
 
 
-def _ends_well(path: Path, format: str | None) -> bool:
+def _ends_well(file: ImageFile, format: str | None) -> bool:
     mark = _END_MARKS.get(format or "")
-    return mark is not None and _tail(path, len(mark)) == mark
-
-
-def _tail(path: Path, num_bytes: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-min(num_bytes, path.stat().st_size), io.SEEK_END)
-        return file.read()
-
-
-# what may follow 0xFF: in coded pixels 0 (a pixel's own 0xFF) or a restart; else a marker that begins a segment
-_CODED = re.compile(rb"\xff+([^\xff])")
-_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd9-\xfe])")
-_BEHIND_PIXELS = frozenset({0xC4, 0xCC, *range(0xD9, 0xDE), *range(0xE0, 0xF0), 0xFE})
-_SCAN, _END, _RESTARTS = 0xDA, 0xD9, range(0xD0, 0xD8)
-
-
-def _check_jpeg(path: Path) -> None:
-    """Refuses coded pixels with bytes that no encoder writes: libjpeg only warns of them, to nobody."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.find(b"\xff", 2)
-        while marker := _MARKER.search(data, at):
-            code, at = data[marker.end() - 1], marker.end()
-            if code == _END:
-                return
-            at += int.from_bytes(data[at : at + 2], "big")
-            if code == _SCAN:
-                at = _behind_scan(path, data, at)
-    raise ImageError(f"{shown(path)}: cannot be decoded (it ends before its end mark); {_REPLACE}")
-
-
-def _behind_scan(path: Path, data: mmap.mmap, start: int) -> int:
-    """Where the marker lies that ends the coded pixels from `start` on."""
-    num_restarts = 0
-    for found in _CODED.finditer(data, start):
-        code = data[found.end() - 1]
-        if code in _RESTARTS:
-            if code != _RESTARTS[num_restarts % len(_RESTARTS)]:
-                raise ImageError(
-                    f"{shown(path)}: is damaged at byte {found.start()} (a part of it is missing); {_REPLACE}"
-                )
-            num_restarts += 1
-        elif code in _BEHIND_PIXELS:
-            return found.start()
-        elif code:
-            raise ImageError(f"{shown(path)}: is damaged at byte {found.start()} (these bytes are no JPEG); {_REPLACE}")
-    return len(data)
+    return mark is not None and file.tail(len(mark)) == mark

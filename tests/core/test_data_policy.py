@@ -14,13 +14,12 @@ from photos import params_for, save, write_folder
 from PIL import Image
 
 from sr_core.data import policy
-from sr_core.data.images import _check_mode, read_rgb, read_size
+from sr_core.data.images import ImageFile, _check_mode, read_rgb, read_size
+from sr_core.data.pictures import read_picture
 from sr_core.data.shards import build
-from sr_core.errors import ImageError, SrError
-from sr_core.models.interpolation import Bicubic
+from sr_core.errors import ImageError
 from sr_core.params import DataParams
 from sr_core.progress import QUIET
-from sr_core.upscale import upscale_file
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "images.md"
 CASES = [(policy.MODES[name], make, name) for name, make in BY_MODE.items()]
@@ -54,25 +53,32 @@ def test_training_does_as_its_column_says(tmp_path: Path, rule: policy.Rule, mak
 
 @pytest.mark.parametrize(("rule", "make", "name"), CASES, ids=[name for _, _, name in CASES])
 def test_upscaling_does_as_its_column_says(tmp_path: Path, rule: policy.Rule, make: object, name: str) -> None:
-    path, target = make(tmp_path), tmp_path / "out.png"
-    if rule.upscaling == "refused":
-        with pytest.raises(SrError, match=f"^{path}: "):
-            upscale_file(Bicubic(2), path, target)
-        assert not target.exists()
-        return
-    upscale_file(Bicubic(2), path, target)
-    assert read_size(target) == tuple(2 * side for side in read_size(path))
+    path = make(tmp_path)
+    sources = [path] if path.is_dir() else [path, path.read_bytes()]
+    for source in sources:
+        if rule.upscaling == "refused":
+            with pytest.raises(ImageError, match=f"^{path}: ") as refusal:
+                read_picture(source, name=str(path))
+            assert "\n" not in str(refusal.value)
+            continue
+        picture = read_picture(source)
+        assert picture.pixels.dtype == (np.uint16 if "16" in name else np.uint8)
+        with Image.open(path) as image:
+            width, height = image.size
+        assert sorted(picture.pixels.shape[:2]) == sorted((height, width))
 
 
 @pytest.mark.parametrize("mode", sorted(set(policy.MODES) - set(BY_MODE)))
 def test_a_mode_that_no_file_here_has_is_looked_up(mode: str) -> None:
     image = Image.new("RGB", (2, 2))
     image._mode = mode
-    if policy.MODES[mode].training == "refused":
-        with pytest.raises(ImageError, match=rf"^a: mode {mode} "):
-            _check_mode(Path("a"), image)
-    else:
-        _check_mode(Path("a"), image)
+    file = ImageFile(content=b"", name="a")
+    for purpose in (policy.TRAINING, policy.UPSCALING):
+        if policy.MODES[mode].verdict(purpose) == "refused":
+            with pytest.raises(ImageError, match=rf"^a: mode {mode} "):
+                _check_mode(file, image, purpose)
+        else:
+            _check_mode(file, image, purpose)
 
 
 def test_the_limit_of_pixels_is_the_parameters(tmp_path: Path) -> None:

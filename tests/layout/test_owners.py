@@ -6,7 +6,8 @@ from source_tree import calls, hold, imports, sources
 
 CODE = ("sr_core", "flows", "serving")
 RENAMES = {"os.rename", "os.renames", "os.replace", "shutil.move"}
-DECODERS = {"PIL.Image.open", "PIL.ImageFile.Parser"}
+DECODERS = {"PIL.Image.open", "PIL.ImageFile.Parser", "tifffile.TiffFile", "tifffile.imread"}
+IMAGES = {"sr_core/data/images.py", "sr_core/data/pictures.py", "sr_core/data/deep.py"}
 WEIGHTS = {
     "torch.load",
     "torch.jit.load",
@@ -41,11 +42,12 @@ def test_only_files_renames():
     hold("only sr_core/files.py renames", places(is_rename, but={"sr_core/files.py"}))
 
 
-def test_only_images_decodes():
+def test_only_images_and_pictures_decode():
     def decodes(name, _node):
-        return name in DECODERS or name.rpartition(".")[2] in {"imread", "imdecode", "decode_image"}
+        last = name.rpartition(".")[2]
+        return name in DECODERS or last in {"imread", "imdecode", "decode_image"} or name.startswith("imagecodecs.")
 
-    hold("only sr_core/data/images.py decodes images", places(decodes, but={"sr_core/data/images.py"}))
+    hold("only sr_core/data/{images,pictures,deep}.py decode images", places(decodes, but=IMAGES))
 
 
 def test_only_checkpoint_and_weights_load_weights():
