@@ -21,6 +21,7 @@ PIPELINE: Mapping[str, tuple[str, str]] = {
     "pipeline": ("flows.train", "from photographs to a registered model"),
     "launch": ("flows.launch", "train with Ray alone"),
     "track": ("flows.track", "ship training runs to MLflow"),
+    "web": ("serving.web.command", "a page on which photographs are enlarged"),
 }
 
 
