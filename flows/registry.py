@@ -9,25 +9,18 @@ with a version (`train.start: models:/…`); `with_start` brings it here.
 import contextlib
 import dataclasses
 import json
-import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flows.champion import Decision, Figures, PerceptualFigures, RegisteredVersion, decide
-from flows.track import RUN_TAG, find_or_create, flatten, ship
-from flows.versions import data_version
+from flows.model_version import data_tags, description, log_version, version_tags
+from flows.track import find_or_create, flatten, ship
 from serving.registered import WEIGHTS_TAG, fetch, version_by_alias
 from serving.store import TRACK, connect, explained
 from sr_core import config, files
 from sr_core.errors import ConfigError, SrError
 from sr_core.evaluate.benchmark import EvalReport, read_report
-from sr_core.extras import require
 from sr_core.models.card import Card
 from sr_core.train import start, weights
 
@@ -82,13 +75,15 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
         record_report(client, run_id, report_dir)
         version = _find_version(client, name, card)
         if version is None:
-            version = _log_version(client, params.track.uri, run_id, name, model_dir, card)
+            version = log_version(client, params.track.uri, run_id, name, model_dir, card)
         figures = _figures(params, report, card, version)
         # the figures come first: a champion without them, after a crash, could not be compared with
-        for key, value in (_version_tags(card, run_id) | _data_tags(params, card) | figures.to_tags()).items():
+        for key, value in (version_tags(card, run_id) | data_tags(params, card) | figures.to_tags()).items():
             client.set_model_version_tag(name, str(version), key, value)
         decision = _crown(client, name, figures)
         client.set_model_version_tag(name, str(version), DECISION_TAG, decision.reason)
+        text = description(card, report, figures, decision, name, run_id)
+        client.update_model_version(name, str(version), description=text)
     registered = RegisteredVersion(
         name=name,
         version=version,
@@ -142,55 +137,6 @@ def _find_version(client: Any, name: str, card: Card) -> int | None:
     return min((int(version.version) for version in found), default=None)
 
 
-def _log_version(client: Any, uri: str, run_id: str, name: str, model_dir: Path, card: Card) -> int:
-    """A new version of `name`, logged with `run_id`: two files, and serving.pyfunc named as their loader."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow warns of its own type hints
-        mlflow = require("mlflow", "pipeline")
-        pyfunc = require("mlflow.pyfunc", "pipeline")
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    photographs = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
-    with tempfile.TemporaryDirectory() as folder:
-        # the model directory also holds the curves, which would make other bytes of the same model
-        clean = Path(folder) / "model"
-        clean.mkdir()
-        for file in (weights.WEIGHTS, weights.CARD):
-            shutil.copyfile(model_dir / file, clean / file)
-        mlflow.set_tracking_uri(uri)
-        with mlflow.start_run(run_id=run_id):
-            info = pyfunc.log_model(
-                name=name,
-                loader_module="serving.pyfunc",
-                data_path=str(clean),
-                signature=ModelSignature(inputs=photographs, outputs=photographs),
-                input_example=np.arange(8 * 8 * 3, dtype=np.uint8).reshape(1, 8, 8, 3),
-                pip_requirements=_requirements(),
-            )
-    _create_name(client, name)
-    # the tag comes with the version: a crash between the two would leave one that is not found again
-    tags = {WEIGHTS_TAG: card.weights_sha256}
-    version = client.create_model_version(name, info.model_uri, run_id, tags=tags, model_id=info.model_id)
-    return int(version.version)
-
-
-def _create_name(client: Any, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _requirements() -> list[str]:
-    """What loading and predicting imports, besides this package; inferred by MLflow it takes 4 s."""
-    names = ("mlflow", "torch", "numpy", "pillow", "safetensors", "pyyaml", "rich")
-    return [f"{name}=={metadata.version(name)}" for name in names]
-
-
 def _figures(params: config.Params, report: EvalReport, card: Card, version: int) -> Figures:
     mean = report.mean(card.model)
     return Figures(
@@ -217,29 +163,6 @@ def _perceptual_figures(report: EvalReport, card: Card) -> PerceptualFigures:
         score=report.mean(card.model).niqe,
         discriminates=report.discriminates,
     )
-
-
-def _version_tags(card: Card, run_id: str) -> dict[str, str]:
-    return {
-        RUN_TAG: card.run,
-        "sr.run_id": run_id,
-        "sr.architecture": f"{card.model}/{card.preset}",
-        "sr.scale": str(card.scale),
-        "sr.degradation": card.degradation,
-        "sr.data_digest": card.data_digest,
-        "sr.git_commit": card.git_commit or "unknown",
-    }
-
-
-def _data_tags(params: config.Params, card: Card) -> dict[str, str]:
-    """DVC's hashes of the shards the model was trained on, if those are the ones that lie here."""
-    try:
-        found = data_version(params)
-    except SrError:
-        return {}
-    if found.digest != card.data_digest:
-        return {}
-    return {f"sr.dvc.{name}": md5 for name, md5 in found.dvc.items()}
 
 
 def _crown(client: Any, name: str, figures: Figures) -> Decision:
