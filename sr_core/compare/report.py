@@ -37,24 +37,24 @@ class Speed:
     median_s: float
     fastest_s: float
     slowest_s: float
+    precision: str  # bf16 or float32, as its card has it used
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
-    """What stands beside every time: on what, in which number format, and how often it was taken."""
+    """What stands beside every time: on what, and how often it was taken."""
 
     rounds: int  # in each of them the models took turns
     megapixels: float  # of the result
     device: str
-    precision: str  # bf16 or float32
     num_threads: int
     torch: str  # its version
 
     def describe(self) -> str:
-        """In words: `warm, median of 5 rounds in turn, 0.50 megapixels, cpu with 2 threads, bf16, torch 2.13.0`."""
+        """In words: `warm, median of 5 rounds in turn, a result of 0.50 megapixels, cpu with 2 threads, torch 2.13`."""
         place = f"{self.device} with {self.num_threads} threads" if self.device == "cpu" else self.device
         size = f"a result of {self.megapixels:.2f} megapixels"
-        return f"warm, median of {self.rounds} rounds in turn, {size}, {place}, {self.precision}, torch {self.torch}"
+        return f"warm, median of {self.rounds} rounds in turn, {size}, {place}, torch {self.torch}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,7 +60,7 @@ def comparison():
         scale=4,
         models=(
             model("bicubic"),
-            model("edsr", parameters=1000, speed=Speed(median_s=2.0, fastest_s=1.0, slowest_s=3.0)),
+            model("edsr", parameters=1000, speed=Speed(median_s=2.0, fastest_s=1.0, slowest_s=3.0, precision="bf16")),
         ),
         sets=(
             ComparedSet(
@@ -72,7 +72,7 @@ def comparison():
                 images=(image,),
             ),
         ),
-        timing=Timing(rounds=5, megapixels=0.5, device="cpu", precision="bf16", num_threads=2, torch="2.13.0"),
+        timing=Timing(rounds=5, megapixels=0.5, device="cpu", num_threads=2, torch="2.13.0"),
         remarks=("a remark",),
     )
 

@@ -49,7 +49,7 @@ ROOMS = {
     "upscale": BASIS | {"data", "models"},
     "evaluate": BASIS | {"data", "models", "upscale"},
     "train": BASIS | {"data", "models", "upscale"},
-    "compare": BASIS | {"data", "models", "upscale", "evaluate", "train"},
+    "compare": BASIS | {"data", "inspect", "models", "upscale", "evaluate", "train"},
     "__main__": BASIS | {"data", "inspect", "models", "upscale", "evaluate", "train"},
 }
 # train and evaluate stand side by side: single modules of one that single modules of the other may use as well
