@@ -23,9 +23,9 @@ th:first-child, td:first-child { text-align: left }
 tbody th { font-weight: 500 } thead th { color: var(--pale); font-weight: 500; vertical-align: bottom }
 thead small { display: block; font-size: 12px; font-weight: 400 }
 thead button { all: unset; cursor: pointer } thead button:focus-visible { outline: 3px solid var(--accent) }
-thead button::after { content: " \\2195"; opacity: .45 }
-[aria-sort=ascending] button::after { content: " \\2191"; opacity: 1 }
-[aria-sort=descending] button::after { content: " \\2193"; opacity: 1 }
+thead button span::after { content: " \\2195"; opacity: .45 }
+[aria-sort=ascending] button span::after { content: " \\2191"; opacity: 1 }
+[aria-sort=descending] button span::after { content: " \\2193"; opacity: 1 }
 .best { font-weight: 700 } .more { color: var(--good) } .less { color: var(--bad) }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 16px;
   margin-top: 16px }
@@ -44,7 +44,8 @@ figure { margin: 0; min-width: 0 }
   width: 2px; background: #fff; box-shadow: 0 0 3px #000 }
 .viewer i { position: absolute; z-index: 2; outline: 2px solid var(--mark); box-shadow: 0 0 0 3px #0008 }
 .viewer b { position: absolute; z-index: 3; bottom: 8px; padding: 1px 8px; border-radius: 4px; color: #fff;
-  background: #000a; font-weight: 500; font-size: 13px } .viewer b.left { left: 8px } .viewer b.right { right: 8px }
+  background: #000a; font-weight: 500; font-size: 13px } .viewer b:empty { display: none }
+.viewer b.left { left: 8px } .viewer b.right { right: 8px }
 .pixels, .crops img { image-rendering: pixelated }
 .controls { display: flex; flex-wrap: wrap; gap: 8px 14px; align-items: center; margin-top: 8px }
 .controls[hidden] { display: none }

@@ -16,10 +16,15 @@ STEP = 12.0
 
 
 def placed(
-    dots: Sequence[Point], sizes: Sequence[Point], within: Rectangle, *, radius: float = 6.0
+    dots: Sequence[Point],
+    sizes: Sequence[Point],
+    within: Rectangle,
+    taken: Sequence[Rectangle] = (),
+    *,
+    radius: float = 6.0,
 ) -> tuple[Rectangle, ...]:
-    """The rectangles of names of these (width, height), one per dot, all in pixels."""
-    blocked = [(x - radius, y - radius, x + radius, y + radius) for x, y in dots]
+    """The rectangles of names of these (width, height), one per dot, all in pixels; `taken` is better left free."""
+    blocked = [*taken, *((x - radius, y - radius, x + radius, y + radius) for x, y in dots)]
     found: list[Rectangle] = []
     for dot, size in zip(dots, sizes, strict=True):
         found.append(_best(dot, size, within, [*blocked, *found]))

@@ -74,7 +74,7 @@ def as_html(
     comparison: Comparison, images: Mapping[str, Sequence[PageImage]], plots: Mapping[str, Mapping[str, bytes]]
 ) -> str:
     """The page; `images` and `plots` (PNG by what they show) are by the sets' names."""
-    title = f"{comparison.name}: {len(comparison.models)} models, x{comparison.scale}"
+    title = words.title(comparison)
     notes = "".join(f"<li>{escape(line)}</li>" for line in words.notes(comparison))
     parts = [
         "<!doctype html>\n<html lang=en><meta charset=utf-8>",
@@ -101,10 +101,8 @@ def _navigation(comparison: Comparison) -> str:
 
 def _block(comparison: Comparison, on: ComparedSet, plots: Mapping[str, bytes]) -> str:
     shown = words.columns_of(comparison)
-    heads = "".join(
-        f"<th scope=col>{escape(column.head)}{f'<small>{escape(column.unit)}</small>' if column.unit else ''}</th>"
-        for column in shown
-    )
+    units = {column: f"<small>{escape(column.unit)}</small>" if column.unit else "" for column in shown}
+    heads = "".join(f"<th scope=col><span>{escape(column.head)}</span>{units[column]}</th>" for column in shown)
     rows = words.rows_of(comparison, on)
     best = {column.head: words.best_of(rows, words.COLUMNS.index(column)) for column in shown}
     body = ""
@@ -124,7 +122,7 @@ def _block(comparison: Comparison, on: ComparedSet, plots: Mapping[str, bytes]) 
         f"<section id=table-{_number(comparison, on)}><h2>{escape(words.heading(comparison, on))}</h2>"
         f"<div class=scroll tabindex=0 role=region aria-label='{escape(words.heading(comparison, on), quote=True)}'>"
         f"<table><caption>{escape(words.protocol(comparison, on))}</caption>"
-        f"<thead><tr><th scope=col>model</th>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr><th scope=col><span>model</span></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
         f"{f'<div class=plots>{pictures}</div>' if pictures else ''}</section>"
     )
 
@@ -135,7 +133,9 @@ def _kind(column: words.Column, cell: words.Cell, is_best: bool) -> str:
 
 
 def _gallery(comparison: Comparison, on: ComparedSet, images: Sequence[PageImage]) -> str:
-    articles = "".join(_article(image) for image in images)
+    others = [label for label in on.report.models if label != BASELINE]
+    best = max(others, key=lambda label: on.report.mean(label).psnr, default=HR)
+    articles = "".join(_article(image, best) for image in images)
     more = len(on.report.images) - len(images)
     hidden = f" {more} more images are in the figures." if more > 0 else ""
     return (
@@ -145,7 +145,8 @@ def _gallery(comparison: Comparison, on: ComparedSet, images: Sequence[PageImage
     )
 
 
-def _article(image: PageImage) -> str:
+def _article(image: PageImage, best: str) -> str:
+    """An image: bicubic over the model `best` to begin with, and all the crops."""
     name = escape(image.image, quote=True)
     box = image.focus
     mark = (
@@ -159,7 +160,6 @@ def _article(image: PageImage) -> str:
         for version in image.versions
     )
     labels = [version.label for version in image.versions]
-    left, right = BASELINE, next((label for label in reversed(labels) if label not in {LR, HR, BASELINE}), HR)
     crops = "".join(_crop(image, version) for version in image.versions)
     return (
         f"<article><h3>{escape(image.image)}</h3><div class=image><figure>"
@@ -167,7 +167,7 @@ def _article(image: PageImage) -> str:
         "<b class=left></b><b class=right></b></div>"
         f"<div class=controls hidden><input type=range min=0 max=100 step=any value=50 "
         f"aria-label='How much of {name} is shown by the left choice'>"
-        f"{_choice('left', labels, left)}{_choice('right', labels, right)}</div></figure>"
+        f"{_choice('left', labels, BASELINE)}{_choice('right', labels, best)}</div></figure>"
         f"<ul class=crops>{crops}</ul></div></article>"
     )
 

@@ -6,6 +6,7 @@ cheaper one equals.
 Drawn with Pillow, as all pictures here.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from sr_core.compare.labels import is_far, nearest, placed
+from sr_core.compare.labels import Rectangle, is_far, nearest, placed
 from sr_core.compare.report import ComparedSet, Comparison
 from sr_core.evaluate.benchmark import BASELINE
 from sr_core.inspect.drawing import INK, PALE, PAPER, RULE, Colour, write
@@ -77,6 +78,7 @@ class _Plot:
         self._left = LEFT + FREE * any(cost <= 0 for cost, _ in points)
         self._x = _decades([math.log10(cost) for cost, _ in points if cost > 0])
         self._y = _range([psnr for _, psnr in points])
+        self._taken: list[Rectangle] = []  # where no name should stand
         self._axes(axis)
 
     def title(self, title: str, lines: Sequence[str]) -> None:
@@ -88,12 +90,13 @@ class _Plot:
         line = [self._at(point) for point in front_of(points)]
         if len(line) > 1:
             self._line(line, FRONT, width=2)
+        self._taken = [box for start, end in itertools.pairwise(line) for box in _along(start, end)]
 
     def dots(self, points: Mapping[str, Point]) -> None:
         at = [self._at(point) for point in points.values()]
         font = ImageFont.load_default(size=FINER * NAME)
         sizes = [(self._pen.textlength(label, font=font) / FINER + 4, NAME + 4.0) for label in points]
-        names = placed(at, sizes, (LEFT + 2, TOP, WIDTH - 4, HEIGHT - BOTTOM - 2), radius=RADIUS + 1)
+        names = placed(at, sizes, (LEFT + 2, TOP, WIDTH - 4, HEIGHT - BOTTOM - 2), self._taken, radius=RADIUS + 1)
         for dot, name in zip(at, names, strict=True):
             if is_far(dot, name):
                 self._line([dot, nearest(dot, name)], PALE)
@@ -107,10 +110,12 @@ class _Plot:
 
     def _axes(self, axis: str) -> None:
         base = HEIGHT - BOTTOM
-        for value in _ticks(*self._y):
+        values = list(_ticks(*self._y))
+        decimals = max(len(f"{value:g}".partition(".")[2]) for value in values)
+        for value in values:
             y = self._at((1.0, value))[1]
             self._line([(LEFT, y), (WIDTH - RIGHT, y)], RULE)
-            self._write((LEFT - 8, y), f"{value:g}", size=12, colour=PALE, anchor="rm")
+            self._write((LEFT - 8, y), f"{value:.{decimals}f}", size=12, colour=PALE, anchor="rm")
         for exponent in range(math.floor(self._x[0]), math.ceil(self._x[1]) + 1):
             for factor in range(1, 10):
                 value = factor * 10.0**exponent
@@ -144,6 +149,14 @@ class _Plot:
         place = (FINER * at[0], FINER * at[1])
         most = FINER * (WIDTH - 40)
         write(self._pen, place, text, size=FINER * size, colour=colour, anchor=anchor, width=most)
+
+
+def _along(start: Point, end: Point) -> Iterator[Rectangle]:
+    """Small boxes that cover a line."""
+    num = max(1, round(math.dist(start, end) / 4))
+    for i in range(num + 1):
+        x, y = (a + (b - a) * i / num for a, b in zip(start, end, strict=True))
+        yield x - 2, y - 2, x + 2, y + 2
 
 
 def _decades(logarithms: Sequence[float]) -> Point:

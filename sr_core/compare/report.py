@@ -52,7 +52,8 @@ class Timing:
 
     def describe(self) -> str:
         """In words: `warm, median of 5 rounds in turn, a result of 0.50 megapixels, cpu with 2 threads, torch 2.13`."""
-        place = f"{self.device} with {self.num_threads} threads" if self.device == "cpu" else self.device
+        threads = f"{self.num_threads} thread{'s' * (self.num_threads != 1)}"
+        place = f"{self.device} with {threads}" if self.device == "cpu" else self.device
         size = f"a result of {self.megapixels:.2f} megapixels"
         return f"warm, median of {self.rounds} rounds in turn, {size}, {place}, torch {self.torch}"
 

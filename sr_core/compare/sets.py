@@ -145,5 +145,5 @@ def gathered(
         if names.count(name) > 1
     ]
     if not found and not problems:
-        problems.append("there are no test images; add --images FOLDER, or leave out --no-validation")
+        problems.append("there are no test images; add --images FOLDER")
     return tuple(found), tuple(problems)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -155,31 +156,44 @@ def best_of(rows: Sequence[Row], index: int) -> set[str]:
     return {label for label, value in values.items() if value == best}
 
 
-def table(comparison: Comparison) -> Table:
-    """For a terminal."""
+def table(comparison: Comparison) -> Group:
+    """For a terminal: a block for each test set and degradation; their columns stand below each other."""
     shown = columns_of(comparison)
-    made = Table(
-        title=f"{comparison.name}: {len(comparison.models)} models, x{comparison.scale}",
-        title_style="bold",
-        caption="\n".join(notes(comparison)),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    made.add_column("model")
-    for column in shown:
-        made.add_column(f"{column.head}\n{column.unit}".strip(), justify="right")
+    every = [row for on in comparison.sets for row in rows_of(comparison, on)]
+    widths = [
+        max(
+            len(text)
+            for text in (
+                column.head,
+                *column.unit.split("\n"),
+                *(shown_cells(comparison, row)[i].text for row in every),
+            )
+        )
+        for i, column in enumerate(shown)
+    ]
+    longest = max(len(model.label) for model in comparison.models)
+    parts: list[RenderableType] = [Text(title(comparison), style="bold")]
     for on in comparison.sets:
+        made = Table(box=SIMPLE_HEAD)
+        made.add_column("model", min_width=longest, overflow="fold")
+        for column, width in zip(shown, widths, strict=True):
+            made.add_column(f"{column.head}\n{column.unit}".strip(), justify="right", min_width=width)
         rows = rows_of(comparison, on)
-        made.add_section()
-        made.add_row(Text(heading(comparison, on), style="bold"))
-        made.add_row(Text(protocol(comparison, on), style="dim"))
+        best = {column: best_of(rows, COLUMNS.index(column)) for column in shown}
         for row in rows:
             cells = [
-                Text(cell.text, style=_style(column, cell, row.model.label in best_of(rows, COLUMNS.index(column))))
+                Text(cell.text, style=_style(column, cell, row.model.label in best[column]))
                 for column, cell in zip(shown, shown_cells(comparison, row), strict=True)
             ]
             made.add_row(row.model.label, *cells)
-    return made
+        parts += [Text(f"\n{heading(comparison, on)}", style="bold"), Text(protocol(comparison, on), style="dim"), made]
+    return Group(*parts, *(Text(line, style="dim") for line in notes(comparison)))
+
+
+def title(comparison: Comparison) -> str:
+    """What stands over everything: `models: 5 models, x4`."""
+    num = len(comparison.models)
+    return f"{comparison.name}: {num} model{'s' * (num != 1)}, x{comparison.scale}"
 
 
 def _style(column: Column, cell: Cell, is_best: bool) -> str:
@@ -195,7 +209,7 @@ def markdown(comparison: Comparison) -> str:
 
 def _markdown_lines(comparison: Comparison) -> Iterator[str]:
     shown = columns_of(comparison)
-    yield f"# {comparison.name}: {len(comparison.models)} models, x{comparison.scale}"
+    yield f"# {_escaped(title(comparison))}"
     for on in comparison.sets:
         rows = rows_of(comparison, on)
         yield from ("", f"## {heading(comparison, on)}", "", protocol(comparison, on), "")
