@@ -2,6 +2,7 @@
 
     sr train --set train.steps=1000        as python -m sr_core train
     sr pipeline edsr                       as python -m flows.train edsr
+    sr export onnx data/models/…           as python -m serving.export onnx data/models/…
 
 A verb's module is imported when it is called, so a core install has the library's verbs.
 """
@@ -23,12 +24,18 @@ PIPELINE: Mapping[str, tuple[str, str]] = {
     "track": ("flows.track", "ship training runs to MLflow"),
     "web": ("serving.web.command", "a page on which photographs are enlarged"),
 }
+EXPORTS: Mapping[str, tuple[str, str]] = {  # `sr export <name>`, beside the library's export
+    "onnx": ("serving.export", "a model as ONNX, for any runtime"),
+    "torch": ("serving.export", "a model as a file of torch.export"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = arguments[0] if arguments else "--help"
+    if verb == "export" and (form := "".join(arguments[1:2])) in EXPORTS:
+        return _call(EXPORTS[form][0], arguments[1:])
     if verb in CORE:
         return _call("sr_core.__main__", arguments)
     if verb in PIPELINE:
@@ -48,7 +55,8 @@ def _call(module: str, arguments: list[str]) -> int:
 
 def _usage() -> str:
     verbs = [f"  {verb:<13}python -m sr_core {verb}" for verb in CORE]
-    verbs += [f"  {verb:<13}{text}" for verb, (_, text) in PIPELINE.items()]
+    table = {**PIPELINE, **{f"export {name}": entry for name, entry in EXPORTS.items()}}
+    verbs += [f"  {verb:<13}{text}" for verb, (_, text) in table.items()]
     return "\n".join(["usage: sr verb …    (sr verb --help says more)", "", *verbs])
 
 
