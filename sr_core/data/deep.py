@@ -5,12 +5,12 @@ The only module of the library that uses imagecodecs (libpng) and tifffile, whic
 Shapes: H W size, N channels as the file has them (grey or RGB, and alpha).
 """
 
+import logging
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_core.data import png
 from sr_core.data.images import ImageFile, check_size
 from sr_core.data.metadata import ORIENTATION
 from sr_core.data.policy import UPSCALING
@@ -34,8 +34,6 @@ def read_png(file: ImageFile) -> NDArray[Any]:
         raise _absent(file, "imagecodecs") from None
     with file.open() as stream:
         data = stream.read()
-    if problem := png.check(data):
-        raise ValueError(problem)
     pixels: NDArray[Any] = imagecodecs.png_decode(data)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
@@ -52,6 +50,9 @@ def read_tiff(file: ImageFile, max_pixels: int) -> tuple[NDArray[Any], int, byte
         import tifffile
     except ImportError:
         raise _absent(file, "tifffile") from None
+    logging.getLogger(tifffile.__name__).setLevel(
+        logging.CRITICAL
+    )  # what it warns of, for each odd tag, is checked here
     with file.open() as stream, tifffile.TiffFile(stream) as opened:
         page: Any = opened.pages[0]
         check_size(file, page.imagewidth, page.imagelength, UPSCALING, max_pixels)
@@ -78,7 +79,9 @@ def _check_page(page: Any, file: ImageFile) -> None:
         or kind[2] not in {0, 1}
         or kind[3] != 1
     ):
-        raise ImageError(f"{file.name}: is a TIFF that is neither grey nor RGB of 16 bits; convert it to a PNG")
+        raise ImageError(
+            f"{file.name}: is a TIFF of a kind that is not read, expected grey or RGB; convert it to a PNG"
+        )
     if len(page.extrasamples) != kind[2] or 0 in page.extrasamples:
         raise ImageError(f"{file.name}: has another channel of unknown meaning; convert it to a PNG")
     if page.is_tiled and page.tilewidth * page.tilelength > max(4 * page.imagewidth * page.imagelength, 1 << 24):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from sr_core.data import jpeg
+from sr_core.data import jpeg, png
 from sr_core.data.policy import MAX_PIXELS, MODES, TRAINING, Purpose
 from sr_core.errors import ImageError, shown
 from sr_core.files import write_atomic
@@ -107,7 +107,7 @@ def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     file = _file(path)
     with opened(file, TRAINING, max_pixels) as image:
         turn = _TURNS.get(orientation(file, image))
-        check_jpeg(file, image, TRAINING)
+        check_bytes(file, image, TRAINING)
         image.load()
         if image.has_transparency_data:
             return _pixels(_turned(_without_alpha(file, image).convert("RGB"), turn))
@@ -140,7 +140,7 @@ def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
         turned = orientation(file, image) >= 5
         if image.has_transparency_data:
             _without_alpha(file, image)
-        elif not _ends_well(file, image.format) and not check_jpeg(file, image, TRAINING):
+        elif not _ends_well(file, image.format) and not check_bytes(file, image, TRAINING):
             image.load()
     height, width = (width, height) if turned else (height, width)
     return ImageHeader(height=height, width=width, format=format, mode=mode, has_profile=profile)
@@ -263,7 +263,7 @@ def check_size(file: ImageFile, width: int, height: int, purpose: Purpose, max_p
 def _check_mode(file: ImageFile, image: Image.Image, purpose: Purpose) -> None:
     rule = MODES.get(image.mode)
     if rule is None or rule.verdict(purpose) == "refused":
-        reason = "has no reading as RGB" if rule is None else rule.note
+        reason = "has no reading as RGB" if rule is None else rule.reason(purpose)
         raise ImageError(f"{file.name}: mode {image.mode} {reason}; {purpose.convert}")
     bits = bits_of(file, image)
     if purpose is TRAINING and bits > 8:
@@ -287,18 +287,18 @@ def bits_of(file: ImageFile, image: Image.Image) -> int:
     return max(found) if isinstance(found, tuple) else int(found)
 
 
-def check_jpeg(file: ImageFile, image: Image.Image, purpose: Purpose) -> bool:
-    """Whether `image` is a JPEG, whose bytes are then looked through.
+def check_bytes(file: ImageFile, image: Image.Image, purpose: Purpose) -> bool:
+    """Whether `image` is a JPEG or PNG, whose bytes are then looked through: Pillow lets some damage pass in silence.
 
     Raises:
-        ImageError: it has coded pixels with bytes that no encoder writes.
+        ImageError: a JPEG with coded pixels of bytes that no encoder writes, or a PNG with a wrong checksum.
     """
-    if image.format not in JPEG:
-        return False
-    with file.mapped() as data:
-        if problem := jpeg.damage(data):
-            raise ImageError(f"{file.name}: {problem}; {purpose.replace}")
-    return True
+    damage = jpeg.damage if image.format in JPEG else png.damage if image.format == "PNG" else None
+    if damage:
+        with file.mapped() as data:
+            if problem := damage(data):
+                raise ImageError(f"{file.name}: {problem}; {purpose.replace}")
+    return damage is not None
 
 
 def _without_alpha(file: ImageFile, image: Image.Image) -> Image.Image:

@@ -29,7 +29,8 @@ _LONGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
 _MAX_EXIF_BYTES = 65533 - len(metadata.PREFIX)  # in JPEG
 _STRIP_ROWS = 64
 _TIFF_SIGNATURES = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"})
-_TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 262, 339
+_TIFF_PHOTOMETRIC, _TIFF_SAMPLES, _TIFF_SAMPLE_FORMAT = 262, 277, 339
+_TIFF_PARTS = ((273, 279), (324, 325))  # where strips or tiles lie, and how long they are
 _UNSIGNED = (1,)
 _TAKE = "take png, tiff or webp"
 
@@ -74,7 +75,7 @@ def read_picture(source: Path | bytes, *, name: str | None = None, max_pixels: i
 
 def _read(file: ImageFile, max_pixels: int) -> Picture:
     with images.opened(file, UPSCALING, max_pixels) as image:
-        images.check_jpeg(file, image, UPSCALING)
+        images.check_bytes(file, image, UPSCALING)
         turn, bits = _orientation(file, image), _checked_bits(file, image)
         profile = image.info.get("icc_profile")
         if bits < 16 or image.mode.startswith("I;16"):
@@ -189,10 +190,22 @@ def _checked_bits(file: ImageFile, image: Image.Image) -> int:
     bits = images.bits_of(file, image)
     if bits not in {1, 2, 4, 8, 16}:
         raise ImageError(f"{file.name}: has {bits} bits per channel; {UPSCALING.convert}")
-    tags: Any = getattr(image, "tag_v2", {})
+    if image.format == "TIFF":
+        _check_tags(file, image)
+    return bits
+
+
+def _check_tags(file: ImageFile, image: Image.Image) -> None:
+    """What Pillow or libtiff would pass over in silence, or with a line of their own."""
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
     if set(tags.get(_TIFF_SAMPLE_FORMAT, _UNSIGNED)) != set(_UNSIGNED):
         raise ImageError(f"{file.name}: has signed numbers or fractions as pixels; {UPSCALING.convert}")
-    return bits
+    if tags.get(_TIFF_SAMPLES, 1) > len(image.getbands()):
+        raise ImageError(f"{file.name}: has another channel of unknown meaning; {UPSCALING.convert}")
+    for starts, lengths in _TIFF_PARTS:
+        ends = [start + length for start, length in zip(tags.get(starts, ()), tags.get(lengths, ()), strict=False)]
+        if max(ends, default=0) > file.size_bytes:
+            raise ImageError(f"{file.name}: cannot be decoded (it ends before its pixels); {UPSCALING.replace}")
 
 
 def _decoded(image: Image.Image, bits: int) -> tuple[NDArray[Any], NDArray[Any] | None]:

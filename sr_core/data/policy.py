@@ -48,11 +48,15 @@ class Rule:
     training: Verdict
     upscaling: Verdict
     note: str  # for training; for upscaling as well where nothing else is said
-    enlarged: str = ""  # what upscaling does otherwise
+    enlarged: str = ""  # what upscaling does otherwise, or why it refuses
 
     def verdict(self, purpose: Purpose) -> Verdict:
         """What becomes of it where images are read for `purpose`."""
         return self.training if purpose.column == "training" else self.upscaling
+
+    def reason(self, purpose: Purpose) -> str:
+        """Why it is refused, where it is."""
+        return self.note if purpose.column == "training" else self.enlarged or self.note
 
 
 def _both(verdict: Verdict, note: str) -> Rule:
@@ -82,7 +86,12 @@ MODES: Mapping[str, Rule] = {
     "1": Rule(
         training="refused", upscaling="converted", note="has two levels only", enlarged="becomes grey, 0 and 255"
     ),
-    "I": _both("refused", "is grey with more than 8 bits"),
+    "I": Rule(
+        training="refused",
+        upscaling="refused",
+        note="is grey with more than 8 bits",
+        enlarged="is grey with 32 bits, or signed",
+    ),
     "I;16": _sixteen("is grey with more than 8 bits"),
     "I;16L": _sixteen("is grey with more than 8 bits"),
     "I;16B": _sixteen("is grey with more than 8 bits"),
