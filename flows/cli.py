@@ -23,6 +23,8 @@ PIPELINE: Mapping[str, tuple[str, str]] = {
     "launch": ("flows.launch", "train with Ray alone"),
     "track": ("flows.track", "ship training runs to MLflow"),
     "web": ("serving.web.command", "a page on which photographs are enlarged"),
+    "vote": ("serving.vote_page", "a blind test of a comparison's pictures"),
+    "opinions": ("serving.opinions", "what people said in it"),
 }
 EXPORTS: Mapping[str, tuple[str, str]] = {  # `sr export <name>`, beside the library's export
     "onnx": ("serving.export", "a model as ONNX, for any runtime"),

@@ -1,0 +1,96 @@
+"""The blind opinion page, by itself or as a part of the web page.
+
+    sr vote                                   # on the newest comparison in data/compare
+    sr vote mine --port 7861                  # python -m serving.vote_page mine --port 7861
+
+People give single pictures 1 to 5 points, or choose between two; votes go to data/opinions/<comparison>.db, and
+`sr opinions` shows what they say.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from serving import vote_view
+from serving.booth import comparison_directory
+from serving.desk import MOST, Desk
+from sr_core.errors import SrError
+from sr_core.extras import require
+
+COMPARISONS, OPINIONS = Path("data/compare"), Path("data/opinions")
+HOST, PORT = "127.0.0.1", 7861
+
+
+def build(
+    comparisons: Path = COMPARISONS,
+    opinions: Path = OPINIONS,
+    *,
+    name: str | None = None,
+    seed: int = 1,
+    most: int = MOST,
+) -> Any:
+    """Puts the page into the Gradio Blocks (or Tab) around the call, and returns its component.
+
+    Votes are on the comparison `name` in `comparisons`, None: on the newest one at the time of each vote. A rater is
+    asked for `most` pictures and as many pairs. Nothing is read before somebody opens the page.
+    """
+    gradio = require("gradio", "serve")
+    desk = Desk(comparisons, opinions, name=name, seed=seed, most=most)
+
+    def answer(request: Any) -> Any:
+        return desk.answer(request)
+
+    return gradio.HTML(
+        html_template=vote_view.TEMPLATE,
+        css_template=vote_view.STYLE,
+        js_on_load=vote_view.SCRIPT,
+        server_functions=[answer],
+        apply_default_css=False,
+        padding=True,
+    )
+
+
+def app(comparisons: Path, opinions: Path, *, name: str | None = None, seed: int = 1, most: int = MOST) -> Any:
+    """The Gradio Blocks of the page alone."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    gradio = require("gradio", "serve")
+    with gradio.Blocks(title="Opinions", analytics_enabled=False, fill_width=True) as blocks:
+        build(comparisons, opinions, name=name, seed=seed, most=most)
+    return blocks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`sr vote`: serves the page until it is interrupted; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m serving.vote_page", description="A blind test of pictures.")
+    parser.add_argument("name", nargs="?", help="the comparison, a folder in --compare (default: the newest)")
+    parser.add_argument("--compare", type=Path, default=COMPARISONS, metavar="FOLDER", help="where comparisons lie")
+    parser.add_argument("--opinions", type=Path, default=OPINIONS, metavar="FOLDER", help="where votes are kept")
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=PORT)
+    parser.add_argument("--most", type=int, default=MOST, help="pictures, and pairs, that one rater is asked for")
+    parser.add_argument("--seed", type=int, default=1, help="of the raters' orders")
+    given = parser.parse_args(arguments)
+    try:
+        if given.name is not None:
+            comparison_directory(given.compare, given.name)
+        if given.most < 1:
+            raise SrError(f"--most is {given.most}, expected 1 or more")
+        blocks = app(given.compare, given.opinions, name=given.name, seed=given.seed, most=given.most)
+        try:
+            blocks.launch(server_name=given.host, server_port=given.port, footer_links=[], ssr_mode=False, quiet=True)
+        except OSError as error:
+            raise SrError(
+                f"--port: {given.host}:{given.port} cannot be listened on ({error}); choose another"
+            ) from None
+    except SrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
