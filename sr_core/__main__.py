@@ -170,7 +170,7 @@ def _train(arguments: argparse.Namespace) -> int:
         world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
         progress = stack.enter_context(console()) if world.is_first else QUIET
         given = world.on_first(lambda: run.given_directory(params, arguments.run)) if arguments.run else None
-        sync.bring(params, world, progress=progress)
+        sync.bring(params, world, progress=progress, should_stop=stop)
         # one rank per host reads every byte of the shards that were not brought; the others wait for its verdict
         own = params.storage.remote is None
         dataset = world.on_each_host(lambda first: open_dataset(params.data, verify=first and own, progress=progress))

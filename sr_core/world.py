@@ -61,10 +61,8 @@ class World:
                 dist.broadcast(sent, src=0)
             tensor.detach().copy_(sent)
 
-    def meeting(
-        self, call: Callable[[], T] | None, *, should_stop: Callable[[], bool] = lambda: False
-    ) -> tuple[T | None, Exception | None]:
-        """What `call` returned, if this rank has one, or its error; all ranks wait for all calls.
+    def meeting(self, call: Callable[[], T] | None, *, should_stop: Callable[[], bool] = lambda: False) -> T | None:
+        """What `call` returned, if this rank has one; all ranks wait for all calls, and an error on one ends all.
 
         However long they take: each is in a thread, and the ranks meet every few seconds, so no collective runs into
         its limit, and a rank that hangs is noticed as ever.
@@ -72,6 +70,16 @@ class World:
         Raises:
             StoppedError: `should_stop` said so on a rank while one was at work; its thread is left behind.
         """
+        value, failure = self._outcome_of(call, should_stop)
+        failure = self._any(failure)
+        if failure is not None:
+            raise failure
+        return value
+
+    def _outcome_of(
+        self, call: Callable[[], T] | None, should_stop: Callable[[], bool] = lambda: False
+    ) -> tuple[T | None, Exception | None]:
+        """What this rank's `call` returned, or its error, once all ranks' calls have ended."""
         outcomes: list[tuple[T | None, Exception | None]] = []
         thread = threading.Thread(target=lambda: outcomes.append(self._outcome(call)), name="meeting", daemon=True)
         thread.start()
@@ -96,7 +104,7 @@ class World:
         """What `call` returns on rank 0, on every rank; its error is raised on every rank too. As `meeting`."""
         if self.size == 1:
             return call()
-        own = self.meeting(call if self.is_first else None)
+        own = self._outcome_of(call if self.is_first else None)
         box = [_sendable(*own)]
         with _explained(self.timeout_s):
             dist.broadcast_object_list(box, src=0, device=self.device)
@@ -109,15 +117,11 @@ class World:
         """`call(True)` on each host's local rank 0, then `call(False)` on the others; an error on one ends all."""
         if self.size == 1:
             return call(True)
-        for turn in (True, False):
-            mine = (self.local_rank == 0) is turn
-            outcome = self.meeting(functools.partial(call, turn) if mine else None)
-            if mine:
-                value = outcome[0]
-            failure = self._any(outcome[1])
-            if failure is not None:
-                raise failure
-        return value  # type: ignore[return-value]
+        values = [
+            self.meeting(functools.partial(call, turn) if (self.local_rank == 0) is turn else None)
+            for turn in (True, False)
+        ]
+        return values[self.local_rank != 0]  # type: ignore[return-value]
 
     def on_all(self, call: Callable[[], T]) -> T:
         """What `call` returns on this rank; an error on one ends all."""

@@ -11,11 +11,9 @@ import functools
 import shutil
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
-
-import torch
 
 from sr_core import files, remote
 from sr_core.data import index as indexes
@@ -31,27 +29,26 @@ from sr_core.world import World
 T = TypeVar("T")
 
 NUM_THREADS = 4  # files on their way at once
-MEET_EVERY_S = 2.0
 
 
-def bring(params: Params, world: World, *, verify: bool = True, progress: Progress = QUIET) -> None:
+def bring(
+    params: Params,
+    world: World,
+    *,
+    verify: bool = True,
+    progress: Progress = QUIET,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Has each host's local rank 0 pull the shards for `params`, if there is a remote store; all ranks wait for all.
-
-    However long it takes: the ranks meet every few seconds, so no collective runs into its limit.
 
     Raises:
         ShardError, RemoteError: as `pull`, on every rank.
+        StoppedError: `should_stop` said so on a rank; what has come stays, and the next pull goes on with it.
     """
     if params.storage.remote is None:
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="pull") as pool:
-        pulled = pool.submit(pull, params, verify=verify, progress=progress) if world.local_rank == 0 else None
-        busy = torch.ones(1, device=world.device)
-        while busy.item():
-            if pulled is not None:
-                wait([pulled], MEET_EVERY_S)
-            busy = world.sum_in_place(torch.tensor([float(pulled is not None and not pulled.done())]).to(world.device))
-        world.on_all(lambda: pulled and pulled.result())
+    mine = functools.partial(pull, params, verify=verify, progress=progress) if world.local_rank == 0 else None
+    world.meeting(mine, should_stop=should_stop)
 
 
 def data_digest(params: Params) -> str:

@@ -8,6 +8,7 @@ uploads it. A checkpoint on its way cannot be deleted under the thread: it has s
 """
 
 import contextlib
+import functools
 import shutil
 import threading
 import time
@@ -29,7 +30,6 @@ LOOK_EVERY_S = 5.0  # for new lines in the log
 LOG_BYTES_PER_S = 1 << 20  # a log is uploaded as a whole, so a long one less often
 RETRY_EVERY_S = 2.0  # at the end
 LAST_S = 30.0  # at the end: in all when asked to stop, else without a byte that moves
-MEET_EVERY_S = 5.0  # the ranks, while rank 0 brings or uploads: no collective runs into its limit
 
 
 class Mirror(Protocol):
@@ -67,15 +67,17 @@ def attached(
         return
     uploader = _Uploader(params, run_dir, progress) if world.is_first else None
     try:
-        while not world.on_first(lambda: uploader is None or uploader.has_begun(MEET_EVERY_S)):
-            pass
+        world.on_first(uploader.begun if uploader else _nothing)
         yield uploader or _Nothing()
-        deadline = _deadline(should_stop)
-        while not world.on_first(lambda: uploader is None or uploader.has_ended(MEET_EVERY_S, deadline)):
-            pass  # all wait: a rank that ended before would have its launcher end this one
+        # all wait: a rank that ended before would have its launcher end this one
+        world.on_first(functools.partial(uploader.end, _deadline(should_stop)) if uploader else _nothing)
     finally:
         if uploader is not None:
             uploader.close(_deadline(should_stop))
+
+
+def _nothing() -> None:
+    pass
 
 
 def _deadline(should_stop: Callable[[], bool]) -> float | None:
@@ -98,37 +100,31 @@ class _Uploader:
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._thread.start()
 
-    def has_begun(self, within_s: float) -> bool:
-        """Whether the newest state is here; raises what stood in its way."""
-        if not self._begun.wait(within_s):
-            return False
+    def begun(self) -> None:
+        """Waits until the newest state is here; raises what stood in its way."""
+        self._begun.wait()
         if self._failure is not None:
             raise self._failure
-        return True
 
     def wake(self) -> None:
         """A checkpoint was written."""
         self._lease.check()
         self._woken.set()
 
-    def has_ended(self, within_s: float, deadline: float | None) -> bool:
-        """Asks the thread to upload what is left and to end; whether it has, or there is no point in waiting longer."""
+    def end(self, deadline: float | None) -> None:
+        """Has the thread upload what is left and end; waits for it, unless there is no point in waiting longer."""
         if not self._closing.is_set():
             self._moved_s = time.monotonic()
             self._closing.set()
             self._woken.set()
-        until = time.monotonic() + within_s
-        while self._thread.is_alive() and time.monotonic() < until:
+        while self._thread.is_alive() and not self._given_up:
             if time.monotonic() > (deadline or self._moved_s + LAST_S):
                 self._given_up = True
-                return True
             self._thread.join(0.1)
-        return not self._thread.is_alive()
 
     def close(self, deadline: float | None) -> None:
         """Ends the thread and gives the lease back; raises nothing."""
-        while not self.has_ended(MEET_EVERY_S, deadline):
-            pass
+        self.end(deadline)
         if self._failure is not None:
             return
         self._lease.give_back()

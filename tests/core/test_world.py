@@ -38,6 +38,7 @@ with open_world(timeout_s=3) as world:
     for _ in range(20):
         assert world.on_first(lambda: 1) == 1
     assert time.monotonic() - begun < 5
+    assert world.meeting(lambda: world.rank) == world.rank
 """
 
 

@@ -123,6 +123,21 @@ def test_two_hosts_at_once_are_one_too_many(site, job):
     assert any(f"/{last}/manifest.json" in key for key in site.store.sizes("runs"))
 
 
+def test_who_is_asked_to_stop_while_shards_come_ends_at_once(site, server):
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        with site.start("first") as first:
+            # from here on SIGTERM is a request: torch is imported after it
+            maps = Path(f"/proc/{first.pid}/maps")
+            wait_until(lambda: "libtorch_cpu" in maps.read_text(), first)
+            first.send_signal(signal.SIGTERM)
+            output, _ = first.communicate(timeout=25)  # one read of the store takes 30 s until it is given up
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    assert first.returncode == 75, output
+    assert output.endswith("train: stopped before the first step; the same command goes on\n")
+
+
 def test_a_server_that_hangs_in_mid_training_gets_everything_once_it_is_back(site, job, server, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "READ_TIMEOUT_S", 0.3)
     monkeypatch.setattr(remote, "WAITS_S", (0.01,))
