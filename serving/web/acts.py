@@ -1,81 +1,152 @@
 """What happens on a click: values of the page's parts in, values of its parts out."""
 
 import dataclasses
+import html
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from serving.web import choices, parts
+from serving.web import choices, gallery, parts
+from serving.web.catalogue import Catalogue
 from serving.web.choices import Named, Sample
+from serving.web.sweep import Sweeper
 from serving.web.work import Outcome, Workshop
 from sr_core.errors import SrError
 from sr_core.progress import size_text
+
+WORKING = '<p role="status">Working …</p>'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Shop:
     """What the page works with."""
 
+    root: Path  # of models, samples and comparisons
     workshop: Workshop
-    models: tuple[Named, ...]
+    catalogue: Catalogue
     samples: tuple[Sample, ...]
-    folder: Path  # of this server's uploads and results
+    sweeper: Sweeper
 
 
 class Acts:
-    """One method for each thing that people do on the page."""
+    """One method for each thing that people do on the page; a session is one visitor's open page."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
+        self._bars: dict[str, parts.Bar] = {}  # of what is worked on, by session
 
     def enlarge(
-        self, photo: str | None, model: str, version: str, original: str | None, protocol: str, bar: parts.Bar
+        self,
+        session: str,
+        photo: str | None,
+        model: str,
+        version: str,
+        original: str | None,
+        protocol: str,
+        bar: parts.Bar,
     ) -> Iterator[tuple[Any, ...]]:
         """Message, (bicubic, model), facts and download, twice: when the work begins and when it has ended."""
         import gradio as gr
 
-        yield "Working …", None, "", gr.DownloadButton(visible=False)
+        yield WORKING, None, "", gr.DownloadButton(visible=False)
+        self._bars[session] = bar
         try:
-            outcome = self._work(photo, model, version, original, protocol, bar)
+            outcome = self._work(session, photo, model, version, original, protocol, bar)
         except SrError as error:
-            yield f"**This did not work:** {error}", None, "", gr.DownloadButton(visible=False)
-            raise gr.Error(str(error), duration=None, print_exception=False) from None
-        size = size_text(outcome.result.stat().st_size)
-        label = f"Download the result (PNG, {size})"
+            yield _alert(error), None, "", gr.DownloadButton(visible=False)
+            raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from None
+        finally:
+            self._bars.pop(session, None)
+        label = f"Download {outcome.result.name} ({size_text(outcome.result.stat().st_size)})"
         download = gr.DownloadButton(label, value=str(outcome.result), visible=True)
         yield "", (str(outcome.bicubic), str(outcome.result)), facts(outcome), download
 
     def _work(
-        self, photo: str | None, model: str, version: str, original: str | None, protocol: str, bar: parts.Bar
+        self,
+        session: str,
+        photo: str | None,
+        model: str,
+        version: str,
+        original: str | None,
+        protocol: str,
+        bar: parts.Bar,
     ) -> Outcome:
         if not photo:
-            raise SrError("no photograph is chosen: drop one above, or click a sample")
+            raise SrError("no photograph is chosen: drop one into the first field, or click a sample")
         return self._shop.workshop.enlarge(
             Path(photo),
-            choices.find(self._shop.models, model, version),
-            self._new_folder(),
+            choices.find(self._shop.catalogue.models(), model, version),
+            self._new_folder(session),
             original=Path(original) if original else None,
             protocol=protocol,
             say=bar.say,
             progress=bar,
         )
 
-    def versions(self, model: str) -> Any:
-        """The versions of another model, the first of them chosen."""
+    def stop(self, session: str) -> None:
+        """Ends what is worked on for this visitor, after the tile at hand."""
+        if bar := self._bars.get(session):
+            bar.stop()
+
+    def leave(self, session: str) -> None:
+        """The visitor has closed the page."""
+        self.stop(session)
+        self._shop.sweeper.forget(session)
+
+    def arrive(self) -> tuple[Any, ...]:
+        """What is known of models and comparisons when a page is opened: model, version, note, comparison, frame."""
+        self._shop.catalogue.refresh()
+        names = gallery.comparisons(self._shop.root)
+        return (*self._chosen(None, None), *_comparison(names))
+
+    def answered(self, model: str | None, version: str | None) -> tuple[Any, ...]:
+        """The same of models when the registry has answered, or has not."""
+        before = self._shop.catalogue.models()
+        self._shop.catalogue.wait()
+        untouched = bool(before) and (model, version) == (before[0].name, before[0].versions[0].label)
+        return self._chosen(None, None) if untouched else self._chosen(model, version)
+
+    def _chosen(self, model: str | None, version: str | None) -> tuple[Any, ...]:
+        """Model, version and note, with what was chosen, or the first of what there is."""
         import gradio as gr
 
-        known = next((labels(named) for named in self._shop.models if named.name == model), [])
-        return gr.Dropdown(choices=known, value=known[0] if known else None)
+        models = self._shop.catalogue.models()
+        named = next((one for one in models if one.name == model), models[0])
+        known = labels(named)
+        return (
+            gr.Dropdown(choices=[one.name for one in models], value=named.name),
+            gr.Dropdown(choices=known, value=version if version in known else known[0]),
+            self._shop.catalogue.note(),
+        )
 
-    def take_sample(self, index: int, model: str, version: str) -> tuple[str, str]:
+    def versions(self, model: str, version: str | None) -> Any:
+        """The versions of the chosen model, the first of them chosen."""
+        return self._chosen(model, version)[1]
+
+    def take_sample(self, session: str, index: int, model: str, version: str) -> tuple[str, str]:
         """A sample made smaller by the model's scale, and its original."""
-        scale = choices.find(self._shop.models, model, version).scale or 4
-        small, original = choices.reduce_sample(self._shop.samples[index], scale, self._new_folder())
+        scale = choices.find(self._shop.catalogue.models(), model, version).scale or 4
+        small, original = choices.reduce_sample(self._shop.samples[index], scale, self._new_folder(session))
         return str(small), str(original)
 
-    def _new_folder(self) -> Path:
-        return Path(tempfile.mkdtemp(dir=self._shop.folder))
+    def _new_folder(self, session: str) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._shop.sweeper.folder_of(session)))
+
+
+def _comparison(names: tuple[str, ...]) -> tuple[Any, ...]:
+    import gradio as gr
+
+    first = names[0] if names else None
+    return (
+        gr.Dropdown(choices=list(names), value=first, visible=len(names) > 1),
+        gr.HTML(gallery.frame(first), visible=bool(names)),
+        gr.Markdown(gallery.NONE, visible=not names),
+    )
+
+
+def _alert(error: SrError) -> str:
+    return f'<p role="alert"><b>This did not work.</b> {html.escape(str(error))}</p>'
 
 
 def labels(named: Named) -> list[str]:
@@ -93,5 +164,5 @@ def facts(outcome: Outcome) -> str:
     if outcome.scores:
         lines += ["", "| | PSNR | SSIM |", "|---|---:|---:|"]
         lines += [f"| {score.name} | {score.psnr:.2f} dB | {score.ssim:.4f} |" for score in outcome.scores]
-        lines += ["", f"Protocol: {outcome.protocol}."]
-    return "\n".join(lines)
+        lines += ["", f"Against the original, by the protocol {outcome.protocol}."]
+    return "\n".join([*lines, *(f"\n{note}" for note in outcome.notes)])

@@ -1,10 +1,12 @@
 """What is on the page, and which act a click leads to."""
 
 import dataclasses
+import importlib
+import importlib.util
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from serving.web import parts
+from serving.web import gallery, parts
 from serving.web.acts import Acts, Shop, labels
 from sr_core.evaluate.metrics import PROTOCOLS
 
@@ -13,11 +15,14 @@ if TYPE_CHECKING:
 
 TITLE = "Super-resolution"
 INTRODUCTION = "Choose a photograph and a model; the model makes it larger. Nothing leaves this server."
+VOTES = "serving.vote_page"
 MOST_WAITING = 32
 CSS = """
 footer { display: none !important; }
 .gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
-#message { min-height: 1.5em; }
+#message p { margin: 0; }
+#message p[role=alert] { padding: .75em 1em; border-left: 4px solid #b91c1c; background: #b91c1c18; }
+#note { font-size: .85em; opacity: .8; }
 """
 
 
@@ -29,9 +34,11 @@ class Inputs:
     samples: Any  # None where there are none
     model: Any
     version: Any
+    note: Any
     original: Any
     protocol: Any
     button: Any
+    stop: Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +59,9 @@ def build(shop: Shop) -> "gr.Blocks":
     """The page, not yet served."""
     import gradio as gr
 
-    page: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, 1800))
+    keep_s = round(shop.workshop.limits.keep_s)
+    page: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, keep_s))
+    acts = Acts(shop)
     with page:
         gr.Markdown(f"# {TITLE}\n{INTRODUCTION}")
         with gr.Tab("Enlarge"), gr.Row():
@@ -60,33 +69,46 @@ def build(shop: Shop) -> "gr.Blocks":
                 inputs = _inputs(shop)
             with gr.Column(scale=3, min_width=320):
                 outputs = _outputs()
-        _wire(Acts(shop), inputs, outputs)
-    page.queue(max_size=MOST_WAITING, default_concurrency_limit=4)
+        with gr.Tab("Comparisons"):
+            comparison = _comparisons()
+        if importlib.util.find_spec(VOTES) is not None:
+            with gr.Tab("Vote"):
+                importlib.import_module(VOTES).build(shop.root / "compare", shop.root / "opinions")
+        _wire(acts, inputs, outputs)
+        _wire_arrival(page, acts, inputs, comparison)
+    page.queue(max_size=MOST_WAITING, default_concurrency_limit=8)
     return page
 
 
 def _inputs(shop: Shop) -> Inputs:
     import gradio as gr
 
-    first = shop.models[0]
+    first = shop.catalogue.models()[0]
     photo = parts.photograph(label="Photograph", height=280, elem_id="photograph")
     samples = _samples(shop)
     with gr.Row():
-        names = [one.name for one in shop.models]
+        names = [one.name for one in shop.catalogue.models()]
         model = parts.choice(label="Model", choices=names, value=first.name, elem_id="model")
         version = parts.choice(label="Version", choices=labels(first), value=labels(first)[0], elem_id="version")
+    note = gr.Markdown(shop.catalogue.note(), elem_id="note")
     with gr.Accordion("Compare with an original (optional)", open=False):
         original = parts.photograph(label="Original, as large as the result", height=200, elem_id="original")
-        protocol = gr.Dropdown(label="Protocol", choices=list(PROTOCOLS), value="benchmark-y")
-    button = gr.Button("Enlarge", variant="primary", elem_id="enlarge")
+        protocol = parts.choice(
+            label="Protocol of PSNR and SSIM", choices=list(PROTOCOLS), value="benchmark-y", elem_id="protocol"
+        )
+    with gr.Row():
+        button = gr.Button("Enlarge", variant="primary", scale=3, elem_id="enlarge")
+        stop = gr.Button("Stop", scale=1, min_width=80, elem_id="stop")
     return Inputs(
         photo=photo,
         samples=samples,
         model=model,
         version=version,
+        note=note,
         original=original,
         protocol=protocol,
         button=button,
+        stop=stop,
     )
 
 
@@ -109,9 +131,9 @@ def _outputs() -> Outputs:
     import gradio as gr
 
     return Outputs(
-        message=gr.Markdown("", elem_id="message"),
+        message=gr.HTML("", elem_id="message"),
         slider=gr.ImageSlider(
-            label="Bicubic (left) and model (right): drag the line, turn the wheel to zoom",
+            label="Bicubic (left), model (right)",
             format="png",
             type="filepath",
             interactive=False,
@@ -124,6 +146,16 @@ def _outputs() -> Outputs:
     )
 
 
+def _comparisons() -> tuple[Any, Any, Any]:
+    """Which, its frame, and the sentence when there is none."""
+    import gradio as gr
+
+    which = gr.Dropdown(label="Comparison", choices=[], visible=False, allow_custom_value=True, elem_id="comparison")
+    frame, none = gr.HTML("", visible=False, elem_id="frame"), gr.Markdown(gallery.NONE, visible=False)
+    which.change(gallery.frame, [which], [frame], api_visibility="private")
+    return which, frame, none
+
+
 def _wire(acts: Acts, inputs: Inputs, outputs: Outputs) -> None:
     import gradio as gr
 
@@ -133,13 +165,43 @@ def _wire(acts: Acts, inputs: Inputs, outputs: Outputs) -> None:
         version: str,
         original: str | None,
         protocol: str,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (this is how Gradio knows that it is wanted)
     ) -> Iterator[tuple[Any, ...]]:
-        yield from acts.enlarge(photo, model, version, original, protocol, parts.Bar(progress))
+        bar = parts.Bar(progress)
+        yield from acts.enlarge(request.session_hash or "", photo, model, version, original, protocol, bar)
+
+    def take_sample(index: int, model: str, version: str, request: gr.Request) -> tuple[str, str]:
+        return acts.take_sample(request.session_hash or "", index, model, version)
+
+    def stop(request: gr.Request) -> None:
+        acts.stop(request.session_hash or "")
 
     given = [inputs.photo, inputs.model, inputs.version, inputs.original, inputs.protocol]
-    inputs.button.click(enlarge, given, outputs.all(), concurrency_limit=1, concurrency_id="work", api_name="enlarge")
-    inputs.model.change(acts.versions, [inputs.model], [inputs.version], api_visibility="private")
+    inputs.button.click(
+        enlarge,
+        given,
+        outputs.all(),
+        concurrency_limit=1,
+        concurrency_id="work",
+        show_progress_on=[outputs.slider],
+        api_name="enlarge",
+    )
+    inputs.stop.click(stop, None, None, queue=False, api_visibility="private")
+    inputs.model.input(acts.versions, [inputs.model, inputs.version], [inputs.version], api_visibility="private")
     if inputs.samples is not None:
         chosen = [inputs.samples, inputs.model, inputs.version]
-        inputs.samples.click(acts.take_sample, chosen, [inputs.photo, inputs.original], api_visibility="private")
+        inputs.samples.click(take_sample, chosen, [inputs.photo, inputs.original], api_visibility="private")
+
+
+def _wire_arrival(page: "gr.Blocks", acts: Acts, inputs: Inputs, comparison: tuple[Any, Any, Any]) -> None:
+    import gradio as gr
+
+    def leave(request: gr.Request) -> None:
+        acts.leave(request.session_hash or "")
+
+    models = [inputs.model, inputs.version, inputs.note]
+    quietly: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    arrived = page.load(acts.arrive, None, [*models, *comparison], **quietly)
+    arrived.then(acts.answered, models[:2], models, concurrency_limit=None, **quietly)
+    page.unload(leave)

@@ -3,6 +3,7 @@
 import abc
 from typing import TYPE_CHECKING, Any
 
+from sr_core.errors import SrError
 from sr_core.progress import Unit
 
 if TYPE_CHECKING:
@@ -46,11 +47,16 @@ def _subclass(base: type, **members: Any) -> Any:
 
 
 class Bar:
-    """Progress as Gradio shows it."""
+    """Progress as Gradio shows it, and the place where work ends that its visitor has stopped."""
 
     def __init__(self, progress: "gr.Progress") -> None:
         self._progress, self._label, self._done = progress, "", 0
         self._total: int | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """From any thread."""
+        self._stopped = True
 
     def start(self, label: str, total: int | None = None, *, unit: Unit = "things") -> None:  # noqa: ARG002
         """Begins a task of `total` tiles."""
@@ -58,11 +64,21 @@ class Bar:
         self.advance(0)
 
     def advance(self, amount: int = 1) -> None:
-        """So many more are done."""
+        """So many more are done.
+
+        Raises:
+            StoppedByVisitorError: it shall not go on.
+        """
         self._done += amount
+        if self._stopped:
+            raise StoppedByVisitorError("stopped, as you wished")
         if self._total:
             self._progress((self._done, self._total), desc=self._label, unit="tiles")
 
     def say(self, text: str) -> None:
         """One line."""
         self._progress(None, desc=text)
+
+
+class StoppedByVisitorError(SrError):
+    """A visitor has stopped the work, or left."""

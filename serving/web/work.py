@@ -7,7 +7,6 @@ Shapes: H W LR size, C channels, S scale.
 """
 
 import dataclasses
-import gc
 import threading
 import time
 from collections.abc import Callable
@@ -18,15 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.web.choices import Version
-from serving.web.limits import Limits
-from sr_core import files
-from sr_core.data.pictures import Picture, encode_picture, read_picture
-from sr_core.errors import ImageError, SrError
+from serving.web.limits import Limits, num_cores, trim
+from serving.web.registry import fetched
+from sr_core.data.pictures import Picture, read_picture, write_picture
+from sr_core.errors import ConfigError, ImageError, SrError
 from sr_core.evaluate.metrics import PROTOCOLS, Protocol, psnr, ssim
 from sr_core.progress import QUIET, Progress
 
 if TYPE_CHECKING:
     from sr_core.train.weights import LoadedModel
+    from sr_core.upscale import Settings
+
+REGISTRY = "models:/"
+BICUBIC_TILE = 128  # a small one: its matrices are kept from one photograph to the next
+MEASURING_BYTES = 200  # for each pixel while PSNR and SSIM are taken, in float64
 
 Say = Callable[[str], None]
 
@@ -53,6 +57,7 @@ class Outcome:
     seconds: float  # of the model, without reading and writing files
     scores: tuple[Score, ...] = ()
     protocol: str | None = None  # in words
+    notes: tuple[str, ...] = ()  # what else is to be said
 
 
 class Workshop:
@@ -62,6 +67,15 @@ class Workshop:
         self.limits, self.uri = limits, uri
         self._lock = threading.Lock()
         self._opened: tuple[Version, LoadedModel] | None = None
+
+    def warm(self) -> None:
+        """Imports what the first photograph would wait for."""
+        with self._lock:
+            import torch
+
+            import sr_core.upscale  # noqa: F401
+
+            torch.set_num_threads(min(torch.get_num_threads(), num_cores()))
 
     def enlarge(
         self,
@@ -80,15 +94,17 @@ class Workshop:
             SrError: a file is none that is accepted, is too large, or does not fit; memory does not suffice.
         """
         with self._lock:
-            picture = self._read(photograph, version.scale)
-            hr = self._read(original, None) if original else None
-            model = self._open(version, say)
-            scale = model.card.scale
-            self._check_result(picture, scale)
-            if hr is not None:
-                _check_sizes(picture, hr, scale)
-            say(f"Enlarging {_size(picture)} pixels {scale} times …")
-            return self._make(picture, hr, model, PROTOCOLS[protocol], photograph.stem, folder, progress)
+            try:
+                picture = self._read(photograph, version.scale)
+                hr = self._read(original, None) if original else None
+                model = self._open(version, say)
+                self._check_result(picture, model.card.scale)
+                if hr is not None:
+                    _check_sizes(picture, hr, model.card.scale)
+                say(f"Enlarging {_size(picture)} pixels {model.card.scale} times …")
+                return self._make(picture, hr, model, _protocol(protocol), photograph.stem, files_in(folder), progress)
+            finally:
+                trim()
 
     def _read(self, path: Path, scale: int | None) -> Picture:
         most = self.limits.max_pixels
@@ -100,10 +116,13 @@ class Workshop:
         if self._opened is None or self._opened[0] != version:
             say(f"Loading {version.model} …")
             self._opened = None  # one model at a time: the old one goes before the new one comes
-            gc.collect()
+            trim()
             from serving.models import open_any
 
-            self._opened = version, open_any(version.model, scale=version.scale or 4, uri=self.uri)
+            name = version.model
+            if name.startswith(REGISTRY) and self.uri:
+                name = str(fetched(name, self.uri, say))
+            self._opened = version, open_any(name, scale=version.scale or 4)
         return self._opened[1]
 
     def _check_result(self, picture: Picture, scale: int) -> None:
@@ -126,18 +145,21 @@ class Workshop:
         progress: Progress,
     ) -> Outcome:
         from sr_core.models.interpolation import Bicubic
-        from sr_core.upscale import Settings, settings_of, upscale_picture
+        from sr_core.upscale import Settings, upscale_picture
 
-        scale, folder = model.card.scale, files_in(folder)
+        scale, notes = model.card.scale, []
+        if hr is not None and not self._can_measure(hr):
+            hr = None
+            notes.append("The result was not measured: it is too large for this server's memory.")
         result, bicubic = folder / f"{stem}-x{scale}.png", folder / f"{stem}-x{scale}-bicubic.png"
-        scores = []
+        settings = self._settings(model, picture)
         start_s = time.perf_counter()
-        enlarged = upscale_picture(model.network, picture, settings_of(model.card), progress=progress)
+        enlarged = upscale_picture(model.network, picture, settings, progress=progress)
         seconds = time.perf_counter() - start_s
-        scores += _score(model.card.model, enlarged, hr, protocol, scale)
+        scores = _score(model.card.model, enlarged, hr, protocol, scale)
         _write(result, enlarged)
         del enlarged
-        plain = upscale_picture(Bicubic(scale), picture, Settings(precision="float32"))
+        plain = upscale_picture(Bicubic(scale), picture, Settings(precision="float32", tile=BICUBIC_TILE))
         scores += _score("bicubic", plain, hr, protocol, scale)
         _write(bicubic, plain)
         return Outcome(
@@ -150,7 +172,35 @@ class Workshop:
             seconds=seconds,
             scores=tuple(scores),
             protocol=protocol.describe(scale) if hr else None,
+            notes=tuple(notes),
         )
+
+    def _settings(self, model: "LoadedModel", picture: Picture) -> "Settings":
+        """The card's, with smaller tiles where the card's would not fit into the memory that is left."""
+        import torch
+
+        from sr_core.precision import resolve
+        from sr_core.upscale import settings_of
+        from sr_core.upscale.memory import tile_for
+
+        settings = settings_of(model.card)
+        height, width = picture.pixels.shape[:2]
+        result_bytes = (
+            height * width * model.card.scale**2 * picture.pixels.itemsize * (3 + (picture.alpha is not None))
+        )
+        budget = self.limits.budget_bytes(result_bytes)
+        if budget is None:
+            return settings
+        precision = resolve(settings.precision, torch.device("cpu"))
+        fits = tile_for(model.network, precision, budget)
+        if fits >= (settings.tile or tile_for(model.network, precision)):
+            return settings
+        return dataclasses.replace(settings, tile=fits, memory_bytes=budget)
+
+    def _can_measure(self, hr: Picture) -> bool:
+        pixels = hr.pixels.shape[0] * hr.pixels.shape[1]
+        budget = self.limits.budget_bytes(0)
+        return budget is None or pixels * MEASURING_BYTES <= budget
 
 
 def files_in(folder: Path) -> Path:
@@ -159,9 +209,15 @@ def files_in(folder: Path) -> Path:
     return folder
 
 
+def _protocol(name: str) -> Protocol:
+    if name not in PROTOCOLS:
+        raise ConfigError(f"there is no protocol {name!r}, expected one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
 def _write(path: Path, picture: Picture) -> None:
     try:
-        files.write_atomic(path, encode_picture(picture, "png"))
+        write_picture(path, picture, "png")
     except OSError as error:
         raise SrError(f"{path.name}: cannot be written ({error.strerror}); see that the disk has room") from None
 
