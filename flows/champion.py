@@ -105,8 +105,11 @@ class Decision:
     reason: str
 
 
-def decide(new: Figures, champion: Figures | None) -> Decision:
-    """Whether `new` takes the title from `champion` (None: there is none)."""
+def decide(new: Figures, champion: Figures | None, *, as_good_suffices: bool = False) -> Decision:
+    """Whether `new` takes the title from `champion` (None: there is none).
+
+    `as_good_suffices` is for a person who has a reason, such as a network half as large.
+    """
     if not math.isfinite(new.psnr):
         return _refused(f"its mean PSNR is {new.psnr}, expected a finite number")
     if flaw := _flaw(new.perceptual):
@@ -128,6 +131,8 @@ def decide(new: Figures, champion: Figures | None) -> Decision:
     compared = f"{_said(new)} against {_said(champion)} of version {champion.version}"
     if _merit(new) > _merit(champion):
         return Decision(champion=True, reason=f"better: {compared}")
+    if as_good_suffices and _merit(new) == _merit(champion):
+        return Decision(champion=True, reason=f"as good: {compared}")
     return _refused(f"not better: {compared}")
 
 

@@ -22,6 +22,8 @@ PIPELINE: Mapping[str, tuple[str, str]] = {
     "pipeline": ("flows.train", "from photographs to a registered model"),
     "launch": ("flows.launch", "train with Ray alone"),
     "track": ("flows.track", "ship training runs to MLflow"),
+    "promote": ("flows.promote", "make a registered version champion"),
+    "rollback": ("flows.rollback", "give the title back to the champion before"),
     "web": ("serving.web.command", "a page on which photographs are enlarged"),
     "vote": ("serving.vote_page", "a blind test of a comparison's pictures"),
     "opinions": ("serving.opinions", "what people said in it"),

@@ -135,7 +135,7 @@ def description(card: Card, report: EvalReport, figures: Figures, decision: Deci
         f"**{card.model} ({card.preset}) x{card.scale}, {card.degradation}**, trained on {card.dataset}",
         f"![bicubic, this version, the original]({picture})",
         "\n".join(["| | PSNR dB | SSIM | NIQE |", "|---|---:|---:|---:|", *rows]),
-        f"Measured: {report.describe()}. Champion: {decision.reason}.",
+        f"Measured: {report.describe()}. When it was registered: {decision.reason}.",
         "\n".join(f"- {key}: `{value}`" for key, value in facts.items()),
         f"    sr upscale photo.jpg --model models:/{name}/{figures.version}",
     ]

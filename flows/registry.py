@@ -2,21 +2,23 @@
 
 A version's artefact holds weights.safetensors and card.json and names serving.pyfunc as its loader: no pickle and no
 code. It is found again by the tag `sr.weights_sha256`, so that registering twice makes one version. Which version is
-champion is decided in flows/champion.py and stored with its reason as the tag `sr.champion_decision`. A run may begin
-with a version (`train.start: models:/…`); `with_start` brings it here.
+champion is decided in flows/champion.py and stored with its reason as the tag `sr.champion_decision`; who was champion
+when is in flows/history.py. A run may begin with a version (`train.start: models:/…`); `with_start` brings it here.
 """
 
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from flows import history
 from flows.champion import Decision, Figures, PerceptualFigures, RegisteredVersion, decide
 from flows.model_version import data_tags, description, log_version, version_tags
 from flows.track import find_or_create, flatten, ship
-from serving.registered import WEIGHTS_TAG, fetch, version_by_alias
+from flows.turns import alone
+from serving.registered import WEIGHTS_TAG, fetch
 from serving.store import TRACK, connect, explained
 from sr_core import config, files
 from sr_core.errors import ConfigError, SrError
@@ -25,7 +27,6 @@ from sr_core.models.card import Card
 from sr_core.train import start, weights
 
 DECISION_TAG = "sr.champion_decision"
-CHAMPION = "champion"
 
 
 def record_report(client: Any, run_id: str, report_dir: Path) -> None:
@@ -80,10 +81,16 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
         # the figures come first: a champion without them, after a crash, could not be compared with
         for key, value in (version_tags(card, run_id) | data_tags(params, card) | figures.to_tags()).items():
             client.set_model_version_tag(name, str(version), key, value)
-        decision = _crown(client, name, figures)
-        client.set_model_version_tag(name, str(version), DECISION_TAG, decision.reason)
-        text = description(card, report, figures, decision, name, run_id)
-        client.update_model_version(name, str(version), description=text)
+        with alone(client, name) as still:
+            holder = history.holder_of(client, name, history.CHAMPION)
+            decision = _decide(client, name, figures, holder)
+            client.set_model_version_tag(name, str(version), DECISION_TAG, decision.reason)
+            text = description(card, report, figures, decision, name, run_id)
+            client.update_model_version(name, str(version), description=text)
+            if decision.champion and holder != version:
+                _crown(client, name, version, holder, decision.reason, still)
+            elif not decision.champion:
+                history.challenge(client, name, version)
     registered = RegisteredVersion(
         name=name,
         version=version,
@@ -165,13 +172,22 @@ def _perceptual_figures(report: EvalReport, card: Card) -> PerceptualFigures:
     )
 
 
-def _crown(client: Any, name: str, figures: Figures) -> Decision:
-    """Decides on the title and moves the alias where the version takes it."""
-    holder = version_by_alias(client, name, CHAMPION)
-    against = Figures.from_tags(int(holder.version), holder.tags) if holder else None
-    if holder and not against:
-        return Decision(champion=False, reason=f"refused: champion version {holder.version} has no figures")
-    decision = decide(figures, against)
-    if decision.champion:
-        client.set_registered_model_alias(name, CHAMPION, str(figures.version))
-    return decision
+def _decide(client: Any, name: str, figures: Figures, holder: int | None) -> Decision:
+    """Whether the version takes the title from `holder`, by its figures; never one that a person took it from."""
+    lost = history.rolled_back(list(history.read(client, name).values()), holder).get(figures.version)
+    if lost is not None:
+        return Decision(champion=False, reason=f"refused: was rolled back ({lost.reason}); promote it if that is over")
+    if holder is None:
+        return decide(figures, None)
+    against = Figures.from_tags(holder, client.get_model_version(name, str(holder)).tags)
+    if against is None:
+        return Decision(champion=False, reason=f"refused: champion version {holder} has no figures")
+    return decide(figures, against)
+
+
+def _crown(client: Any, name: str, version: int, holder: int | None, reason: str, still: Callable[[], None]) -> None:
+    """Gives `version` the title, on record."""
+    begun = history.pending(history.read(client, name), holder)
+    half_done = begun is not None and (begun[1].action, begun[1].target) == ("register", version)
+    made = history.entry("register", holder, version, reason, who=history.whoever(), figures=reason)
+    history.crown(client, name, made, key=begun[0] if begun and half_done else None, still=still)

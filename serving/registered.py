@@ -88,7 +88,7 @@ def _find(client: Any, store: str, given: str, named: str) -> _Found:
     with explained(store, named=named):
         called = given.removeprefix(REGISTRY)
         if called.startswith("m-") and "/" not in called and "@" not in called:
-            logged = _or_none(lambda: client.get_logged_model(called))
+            logged = or_none(lambda: client.get_logged_model(called))
             tags, source = (logged.tags if logged else {}), given
         else:
             version = version_called(client, given)
@@ -109,15 +109,16 @@ def version_called(client: Any, given: str) -> Any:
     if at:
         return version_by_alias(client, name, alias)
     name, _, number = called.partition("/")
-    return _or_none(lambda: client.get_model_version(name, number)) if number.isdecimal() else None
+    return or_none(lambda: client.get_model_version(name, number)) if number.isdecimal() else None
 
 
 def version_by_alias(client: Any, name: str, alias: str) -> Any:
     """The version of `name` that holds `alias`, or None."""
-    return _or_none(lambda: client.get_model_version_by_alias(name, alias))
+    return or_none(lambda: client.get_model_version_by_alias(name, alias))
 
 
-def _or_none(call: Callable[[], Any]) -> Any:
+def or_none(call: Callable[[], Any]) -> Any:
+    """What `call` to MLflow returns; None where what it asks for is not there."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ _ENVIRONMENT = {
 TRACK, READ = "track.uri", "MLFLOW_TRACKING_URI"  # what names the store, for errors
 
 
-def default_uri() -> str:
+def default_uri(environment: Mapping[str, str] = os.environ) -> str:
     """The store of whoever has no parameters: that of MLFLOW_TRACKING_URI, or mlflow.db in the current folder."""
-    return os.environ.get(READ) or "sqlite:///mlflow.db"
+    return environment.get(READ) or "sqlite:///mlflow.db"
 
 
 def connect(uri: str, *, named: str = TRACK, create: bool = True) -> Any:

@@ -13,7 +13,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from flows import registry, track
+from flows import promote, registry, track
 from sr_core.errors import ConfigError, SrError, TrackError
 from sr_core.train import run, weights
 from sr_core.upscale import upscale
@@ -70,6 +70,21 @@ def test_the_champion_changes_only_for_a_better_version_measured_the_same_way(pa
         assert tags["sr.champion_decision"] == version.reason
 
 
+def test_what_a_person_rolled_back_does_not_return_by_itself(params, client):
+    register(params, 1, 28.0)
+    better = register(params, 2, 28.5)
+    assert client.get_registered_model(NAME).aliases == {"champion": "2"}
+    promote.rollback(NAME, reason="it rings", uri=params.track.uri)
+    again = register(params, 2, 28.5)  # as `dvc repro` and a flow that goes on do
+    assert again.version == better.version
+    assert again.reason == "refused: was rolled back (it rings); promote it if that is over"
+    assert client.get_registered_model(NAME).aliases == {"champion": "1", "challenger": "2"}
+    promote.promote(f"models:/{NAME}@challenger", reason="it is over", uri=params.track.uri)
+    assert register(params, 2, 28.5).champion
+    refused = register(params, 3, 28.4)
+    assert client.get_registered_model(NAME).aliases == {"champion": "2", "challenger": str(refused.version)}
+
+
 def test_the_same_weights_are_the_same_version(params, client):
     first = register(params, 1, 28.0)
     register(params, 2, 28.5)
@@ -85,6 +100,8 @@ def test_the_same_weights_are_the_same_version(params, client):
 def test_a_version_says_where_it_comes_from(params, client):
     version = register(params, 1, 28.0)
     tags = client.get_model_version(NAME, str(version.version)).tags
+    (entry,) = [tags.pop(key) for key in list(tags) if key.startswith("sr.history.")]
+    assert '"action": "register", "origin": null, "target": 1, "reason": "first' in entry
     card = weights.read_card(run.model_directory(params))
     assert tags == {
         "sr.weights_sha256": card.weights_sha256,
