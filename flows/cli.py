@@ -20,6 +20,7 @@ CORE = (
 PIPELINE: Mapping[str, tuple[str, str]] = {
     "prepare": ("flows.prepare", "photographs to shards, as a flow"),
     "pipeline": ("flows.train", "from photographs to a registered model"),
+    "compare": ("flows.compare", "models beside each other: table, plots, pictures and a page"),
     "launch": ("flows.launch", "train with Ray alone"),
     "track": ("flows.track", "ship training runs to MLflow"),
     "promote": ("flows.promote", "make a registered version champion"),

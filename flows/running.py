@@ -24,7 +24,12 @@ from sr_core.progress import Progress, console, lines
 require("prefect", "pipeline")  # the other modules take `flow` and `task` from here, and so this sentence first
 from httpx import TransportError  # noqa: E402, of Prefect's client
 from prefect import flow, get_client, get_run_logger, task  # noqa: E402
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact  # noqa: E402
+from prefect.artifacts import (  # noqa: E402
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.actions import ArtifactUpdate  # noqa: E402
 from prefect.exceptions import TerminationSignal  # noqa: E402
@@ -75,9 +80,18 @@ _IMPATIENT = {"client.max_retries": 0, "api.request_timeout": 5.0}
 
 def table_artifact(key: str, rows: list[dict[str, Any]], description: str) -> None:
     """For use in a task: a table on Prefect's page of it; says so if its server does not take it."""
+    _artifact(key, lambda: create_table_artifact(key=key, table=rows, description=description))
+
+
+def markdown_artifact(key: str, markdown: str, description: str) -> None:
+    """For use in a task: text, and pictures in data: URIs, on Prefect's page of it; as `table_artifact`."""
+    _artifact(key, lambda: create_markdown_artifact(markdown, key=key, description=description))
+
+
+def _artifact(key: str, create: Callable[[], object]) -> None:
     try:
         with temporary_settings(set_defaults=_IMPATIENT):
-            create_table_artifact(key=key, table=rows, description=description)
+            create()
     except Exception as error:  # the work is done, whatever becomes of its picture
         output()(f"Prefect's server does not take the artifact {key} ({type(error).__name__}: {error})")
 

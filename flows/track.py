@@ -113,7 +113,7 @@ def find_or_create(
     """The id of the run tagged `name`, which is created if there is none; in either case with all parameters."""
     from mlflow.entities import Param
 
-    experiment = _experiment_id(client, track.experiment)
+    experiment = experiment_id(client, track.experiment)
     found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{name}'")
     if found:
         mlflow_run, *others = sorted(found, key=lambda each: (-len(each.data.metrics), each.info.run_id))
@@ -133,7 +133,8 @@ def find_or_create(
     return str(mlflow_run.info.run_id)
 
 
-def _experiment_id(client: Any, name: str) -> str:
+def experiment_id(client: Any, name: str) -> str:
+    """The id of the experiment called `name`, which is made if there is none."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)

@@ -29,13 +29,13 @@ from sr_core.errors import ConfigError
 from sr_core.params import Params
 from sr_core.train import start
 
-Step = Literal["prepare", "train", "evaluate", "register"]
+Step = Literal["prepare", "train", "evaluate", "register", "compare"]
 _OWN = "photographs of your own (data.source: folder) are outside of dvc.yaml"
 _FOR_MIXED = "matrix.degradations: lacks {}, of data.mixed, whose shards no stage would own"
-STEPS: tuple[Step, ...] = ("prepare", "train", "evaluate", "register")
+STEPS: tuple[Step, ...] = ("prepare", "train", "evaluate", "register")  # of one model; compare is of all
 COMMIT_TIMEOUT_S = 1800.0  # a first commit reads every byte of the data set
 # where these differ from params.yaml, the results do not
-_NO_DIFFERENCE = {"launch", "matrix"} | {
+_NO_DIFFERENCE = {"launch", "matrix", "compare"} | {
     f"data.{key}" for key in ("num_writers", "downloads", "mirror", "archives", "keep_archives", "max_pixels")
 }
 
@@ -54,8 +54,9 @@ def stages_of(params: Params, steps: Sequence[Step]) -> list[str]:
         "train": [f"{own[0]}@{item}"],
         "evaluate": [f"{own[1]}@{item}"],
         "register": [f"{own[2]}@{item}"],
+        "compare": ["compare"],
     }
-    return [name for step in STEPS if step in steps for name in names[step]]
+    return [name for step, own_names in names.items() if step in steps for name in own_names]
 
 
 def _fine_tune(params: Params) -> dict[str, str | None] | None:

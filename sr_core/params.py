@@ -7,6 +7,7 @@ widely a job runs never makes it another run.
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ TRACKS = ("bicubic", "unknown", "mild", "difficult", "wild", "second_order")
 DEGRADATIONS = (*TRACKS, "mixed")
 NETWORKS = ("srcnn", "edsr", "wdsr_a", "wdsr_b", "srresnet", "srgan", "rrdb", "esrgan")  # those that are trained
 GANS = {"srgan", "esrgan"}  # generators that are named for being trained against a discriminator
+_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 SHIFTED = {"mild", "difficult", "wild"}  # DIV2K's, x4 only, whose LR images are shifted against HR
 
 
@@ -145,6 +147,27 @@ class EvaluateParams:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CompareParams:
+    """On which images models are compared, and how. Never part of the digest."""
+
+    name: str = "models"  # of the folder below <data.root>/compare
+    images: tuple[str, ...] = ()  # folders of test images, as `evaluate --images` takes them
+    validation: bool = True  # the data set's validation images, too
+    degradations: tuple[str, ...] = ()  # empty: those of matrix
+    rounds: int = 5  # in which times are taken, all models in turn; 0: none are
+    pictures: int = 6  # images of a test set of which there are pictures
+
+    def problems(self) -> Problems:
+        """Every value out of range."""
+        if not _FOLDER.fullmatch(self.name):
+            yield "name", f"is {self.name!r}, expected letters, digits, '.', '_' and '-', such as models"
+        for name in self.degradations:
+            if name not in DEGRADATIONS:
+                yield "degradations", f"has {name!r}, expected {_either(DEGRADATIONS)}"
+        yield from at_least(self, rounds=0, pictures=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class MatrixParams:
     """The models and degradations over which dvc.yaml's stages are multiplied. Never part of the digest."""
 
@@ -173,6 +196,7 @@ class Params:
     train: TrainParams = dataclasses.field(default_factory=TrainParams)
     adversarial: AdversarialParams = dataclasses.field(default_factory=AdversarialParams)
     evaluate: EvaluateParams = dataclasses.field(default_factory=EvaluateParams)
+    compare: CompareParams = dataclasses.field(default_factory=CompareParams)
     launch: LaunchParams = dataclasses.field(default_factory=LaunchParams)
     storage: StorageParams = dataclasses.field(default_factory=StorageParams)
     track: TrackParams = dataclasses.field(default_factory=TrackParams)

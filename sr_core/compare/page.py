@@ -60,7 +60,7 @@ def page_image(image: str, versions: Sequence[Version], lr: NDArray[np.uint8], f
         versions=tuple(
             PageVersion(
                 label=version.label,
-                whole=_webp(lr if version.label == LR else version.pixels),
+                whole=_data(reduced(lr if version.label == LR else version.pixels, WHOLE), "webp"),
                 crop=_data(_encoded(Image.fromarray(version.pixels[focus.slices()]), "PNG", optimize=True), "png"),
                 score=version.score,
                 gain_db=version.gain_db,
@@ -199,10 +199,11 @@ def _number(comparison: Comparison, on: ComparedSet) -> int:
     return comparison.sets.index(on)
 
 
-def _webp(pixels: NDArray[np.uint8]) -> str:
+def reduced(pixels: NDArray[np.uint8], longest: int) -> bytes:
+    """(H, W, 3) as WebP of at most `longest` pixels a side."""
     image = Image.fromarray(pixels)
-    image.thumbnail((WHOLE, WHOLE), Image.Resampling.LANCZOS)
-    return _data(_encoded(image, "WEBP", quality=QUALITY), "webp")
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return _encoded(image, "WEBP", quality=QUALITY)
 
 
 def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -209,7 +209,7 @@ def markdown(comparison: Comparison) -> str:
 
 def _markdown_lines(comparison: Comparison) -> Iterator[str]:
     shown = columns_of(comparison)
-    yield f"# {_escaped(title(comparison))}"
+    yield f"# {escaped(title(comparison))}"
     for on in comparison.sets:
         rows = rows_of(comparison, on)
         yield from ("", f"## {heading(comparison, on)}", "", protocol(comparison, on), "")
@@ -221,11 +221,11 @@ def _markdown_lines(comparison: Comparison) -> Iterator[str]:
                 f"**{cell.text}**" if row.model.label in best_of(rows, COLUMNS.index(column)) else cell.text
                 for column, cell in zip(shown, shown_cells(comparison, row), strict=True)
             ]
-            yield f"| {_escaped(row.model.label)} | {' | '.join(cells)} |"
+            yield f"| {escaped(row.model.label)} | {' | '.join(cells)} |"
     yield ""
-    yield from (f"- {_escaped(line)}" for line in notes(comparison))
+    yield from (f"- {escaped(line)}" for line in notes(comparison))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` with what Markdown would read as more than letters escaped."""
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in text)

@@ -92,6 +92,22 @@ with open("ran.log", "a") as log:
 """
 
 
+COMPARE = """
+import json, pathlib
+import yaml
+
+params = yaml.safe_load(open("params.yaml"))
+root = pathlib.Path(params["data"]["root"])
+weights = [path.read_text() for path in sorted(root.glob("models/*/weights.safetensors"))]
+table = root / "compare" / params["compare"]["name"] / "compare.json"
+table.parent.mkdir(parents=True, exist_ok=True)
+table.unlink(missing_ok=True)
+table.write_text(json.dumps(weights) + pathlib.Path("/proc/uptime").read_text())  # times are never the same
+with open("ran.log", "a") as log:
+    log.write("compare\\n")
+"""
+
+
 class DvcProject:
     """The copy in `folder`, and what is asked of it."""
 
@@ -104,6 +120,7 @@ class DvcProject:
         (folder / "flows" / "__init__.py").touch()
         (folder / "flows" / "prepare.py").write_text(PREPARE)
         (folder / "flows" / "train.py").write_text(TRAIN)
+        (folder / "flows" / "compare.py").write_text(COMPARE)
         self.git("init", "--quiet")
         self.git("add", ".")
         self.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "start")

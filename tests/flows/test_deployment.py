@@ -47,7 +47,7 @@ def test_by_its_bare_name_a_run_completes_though_ray_loses_a_worker(deployed):
 def test_every_deployment_runs_in_the_folder_it_was_deployed_from(deployed):
     found = {one["name"]: one for one in deployed.ask("deployments/filter")}
     trains = {f"train-{name}" for name in ("srcnn", "edsr", "wdsr", "srresnet", "srgan", "esrgan")}
-    assert set(found) == {"prepare-data", *trains}
+    assert set(found) == {"prepare-data", "compare-models", *trains}
     assert found["train-wdsr"]["parameters"]["variant"] == "a"
     for one in found.values():
         (step,) = one["pull_steps"]

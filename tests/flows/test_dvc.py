@@ -7,7 +7,7 @@ from dvc_project import ROOT, DvcProject
 
 TASK = "edsr-x4-bicubic"
 NAMES = ("srresnet", "edsr", "srgan")
-WHOLE = ["prepare bicubic", "prepare bicubic", f"train {TASK}", f"evaluate {TASK}", f"register {TASK}"]
+WHOLE = ["prepare bicubic", "prepare bicubic", f"train {TASK}", f"evaluate {TASK}", f"register {TASK}", "compare"]
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ def test_another_training_prepares_nothing(project):
     project.set("evaluate.protocol", "div2k-rgb")
     assert project.repro()[:1] == WHOLE[3:4]  # the stand-in's figures do not change: then nothing is registered
     project.set("track.experiment", "another")
-    assert project.repro() == WHOLE[4:]
+    assert project.repro() == WHOLE[4:5]
+    project.set("compare.rounds", 3)
+    assert project.repro() == WHOLE[5:]
     project.set("launch.num_workers", 1)
     assert project.repro() == []
 
@@ -89,7 +91,8 @@ def test_another_degradation_is_prepared_and_trained_beside_the_first(project):
     project.repro()
     project.set("matrix.degradations", ["bicubic", "unknown"])
     other = "edsr-x4-unknown"
-    assert project.repro() == ["prepare unknown", f"train {other}", f"evaluate {other}", f"register {other}"]
+    steps = ["prepare unknown", f"train {other}", f"evaluate {other}", f"register {other}"]
+    assert project.repro() == [*steps, "compare"]
     assert project.repro() == []
 
 
@@ -98,14 +101,14 @@ def test_a_fine_tune_follows_the_model_that_it_begins_with(project):
     project.set("matrix.adversarial", [{"model": "srgan", "start": "srresnet"}])
     ran = project.repro()
     steps = {name: [f"{step} {name}-x4-bicubic" for step in ("train", "evaluate", "register")] for name in NAMES}
-    assert set(ran) == {"prepare bicubic", *(step for own in steps.values() for step in own)}
+    assert set(ran) == {"prepare bicubic", "compare", *(step for own in steps.values() for step in own)}
     assert ran.index(steps["srresnet"][0]) < ran.index(steps["srgan"][0])
     project.set("recipes.srresnet.train.steps", 7)
     ran = project.repro()
-    assert sorted(ran) == sorted([*steps["srresnet"], *steps["srgan"]])
+    assert sorted(ran) == sorted([*steps["srresnet"], *steps["srgan"], "compare"])
     assert ran.index(steps["srresnet"][0]) < ran.index(steps["srgan"][0])
     project.set("recipes.srgan.train.steps", 7)
-    assert project.repro() == steps["srgan"]
+    assert project.repro() == [*steps["srgan"], "compare"]
     assert project.is_clean()
 
 

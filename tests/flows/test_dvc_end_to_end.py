@@ -69,7 +69,7 @@ class Clone:
 @pytest.mark.timeout(900)
 def test_from_a_clone_to_a_registered_model_and_again(tmp_path):
     clone = Clone(tmp_path / "clone")
-    stages = ["photographs", "prepare@bicubic", *(f"{step}@edsr-bicubic" for step in STEPS[1:])]
+    stages = ["photographs", "prepare@bicubic", *(f"{step}@edsr-bicubic" for step in STEPS[1:]), "compare"]
     assert clone.repro() == stages
     assert clone.repro() == []
     first = clone.read(f"registered/{TASK}.json")
@@ -90,6 +90,8 @@ def test_from_a_clone_to_a_registered_model_and_again(tmp_path):
 
     clone.set("train", "lr", 0.003)
     clone.run("python", "-m", "flows.train", "edsr")
+    assert "up to date" in clone.run("dvc", "status", *stages[:-1])
+    assert "recorded in dvc.lock: compare" in clone.run("python", "-m", "flows.compare")
     assert "up to date" in clone.run("dvc", "status")
     params = config.load(clone.folder / "params.yaml")
     assert record(clone.folder / "params.yaml", params).startswith("recorded")
@@ -116,7 +118,7 @@ def test_a_fine_tune_follows_its_parent(tmp_path):
     stages = [f"{step}@srresnet-bicubic" for step in STEPS[1:]]
     gan = [f"{step}@gan0-bicubic" for step in ("finetune", "evaluate-gan", "register-gan")]
     ran = clone.repro()
-    assert sorted(ran) == sorted(["photographs", "prepare@bicubic", *stages, *gan])
+    assert sorted(ran) == sorted(["photographs", "prepare@bicubic", *stages, *gan, "compare"])
     assert ran.index(stages[0]) < ran.index(gan[0])
     assert clone.repro() == []
     assert clone.read("registered/srgan-x4-bicubic.json")["version"] == 1

@@ -14,12 +14,18 @@ from sr_core.models import MODELS
 FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 DEPLOYMENTS = {one["name"]: one for one in FILE["deployments"]}
 ARGUMENTS = {"params": "string", "overrides": "array"}
-OPTIONS = {"train-wdsr": {"variant": "string"}}
+OPTIONS = {
+    "train-wdsr": {"variant": "string"},
+    "compare-models": {
+        **dict.fromkeys(("models", "images", "degradations"), "array"),
+        **{"validation": "boolean", "name": "string"},
+    },
+}
 
 
 def test_each_network_of_the_papers_has_a_deployment():
     names = ("srcnn", "edsr", "wdsr", "srresnet", "srgan", "esrgan")
-    assert set(DEPLOYMENTS) == {"prepare-data", *(f"train-{name}" for name in names)}
+    assert set(DEPLOYMENTS) == {"prepare-data", "compare-models", *(f"train-{name}" for name in names)}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

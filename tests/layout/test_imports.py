@@ -61,7 +61,7 @@ BESIDE = {
 TOOLS = {
     "ray": {f"flows/{name}.py" for name in ("cluster", "courier", "launch", "notice", "shard_tasks", "workers")},
     "mlflow": {
-        *("flows/track.py", "flows/registry.py", "flows/model_version.py"),
+        *("flows/track.py", "flows/registry.py", "flows/model_version.py", "flows/compare_run.py"),
         *(f"serving/{name}.py" for name in ("store", "registered", "pyfunc")),
     },
     "dvc": {"flows/versions.py"},
