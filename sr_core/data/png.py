@@ -70,7 +70,7 @@ def damage(data: bytes | mmap.mmap) -> str | None:
         if len(data) < end + 4:
             break
         if zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return f"is damaged before byte {end} (a checksum is wrong)"
+            return f"cannot be decoded (a wrong checksum before byte {end})"
         if kind == b"IEND":
             return None
         at = end + 4
