@@ -16,18 +16,23 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sr_core import faults
 from sr_core.config import changes, from_dict, load
-from sr_core.errors import STOPPED, ConfigError, SrError, explained, say_once
+from sr_core.errors import STOPPED, CheckpointError, ConfigError, SrError, explained, say_once
 from sr_core.params import Params
+
+if TYPE_CHECKING:
+    from sr_core.train.weights import LoadedModel
 
 PARAMS = "params.yaml"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit code."""
+def main(argv: Sequence[str] | None = None, *, open_model: "Callable[[str, int], LoadedModel] | None" = None) -> int:
+    """Runs one verb; returns the exit code. `open_model` finds more models than this library knows, for upscale."""
     arguments = _parser().parse_args(argv)
+    arguments.open_model = open_model
     try:
         faults.point("import")
         code: int = arguments.call(arguments)
@@ -66,15 +71,30 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("photographs", nargs="?", help="a folder, or sample (default: the training photographs)")
     fit.add_argument("--output", type=Path, required=True, help="a .json file")
     upscale = _verb(verbs, "upscale", _upscale, "enlarge your own photographs with a finished model")
-    upscale.add_argument("images", type=Path, nargs="+", help="photographs")
-    upscale.add_argument("--model", type=Path, help=_MODEL)
-    upscale.add_argument("--output", type=Path, help="a folder to write to (default: beside each photograph)")
-    upscale.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    _add_upscale(upscale)
     _add_exchange(verbs)
     return parser
 
 
+_GET_ONE = (
+    "name a weight file or bicubic by --model, or train one in the project's folder by `python -m flows.train edsr`"
+)
 _MODEL = "a model or run directory, a weight file, or bicubic and its like (default: the model of the parameters)"
+
+
+def _add_upscale(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", metavar="image", help="files, folders, quoted patterns, or - for stdin")
+    parser.add_argument("--model", help=f"{_MODEL}; by `sr` also models:/name@champion or an .onnx file")
+    parser.add_argument("--output", metavar="PLACE", help="a folder, a file, or - (default: beside each photograph)")
+    formats = ("png", "jpg", "webp", "tiff")
+    parser.add_argument("--format", choices=formats, help="of the results (default: the output file's, or png)")
+    parser.add_argument("--recursive", action="store_true", help="look into the folders below a folder as well")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    parser.add_argument("--ensemble", action="store_true", help="the mean over 8 symmetries: better, 8 times the work")
+    parser.add_argument("--memory", metavar="512M", help="what the work may take beside the pictures and the network")
+    parser.add_argument("--tile", type=int, metavar="N", help="a tile's side in pixels (default: the model card's)")
+    precision = "the number format (default: the model card's)"
+    parser.add_argument("--precision", choices=("auto", "bf16", "float32"), help=precision)
 
 
 def _add_exchange(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -276,26 +296,27 @@ def _fit_niqe(arguments: argparse.Namespace) -> int:
 
 
 def _upscale(arguments: argparse.Namespace) -> int:
-    from sr_core.progress import console
-    from sr_core.train import run, weights
-    from sr_core.upscale import fastest_device, upscale_files
+    from sr_core.train.weights import open_model
+    from sr_core.upscale import command
 
-    if arguments.model is None or weights.is_interpolation(arguments.model):
-        params = _params_if_any(arguments)
-        network = weights.open_model(arguments.model or run.model_directory(params), params.data.scale).network
-    else:
-        network = weights.load_model(arguments.model).network
-    with console() as progress:
-        upscale_files(
-            network,
-            arguments.images,
-            folder=arguments.output,
-            overwrite=arguments.overwrite,
-            device=fastest_device(),
-            max_pixels=_params_if_any(arguments).data.max_pixels,
-            progress=progress,
-        )
-    return 0
+    params, name = _params_and_model(arguments)
+    opened = (arguments.open_model or open_model)(name, params.data.scale)
+    return command.run(arguments, opened.network, opened.card, max_pixels=params.data.max_pixels)
+
+
+def _params_and_model(arguments: argparse.Namespace) -> tuple[Params, str]:
+    """The parameters, and which model is to be used."""
+    from sr_core.train.run import model_directory
+
+    if arguments.model is not None:
+        return _params_if_any(arguments), arguments.model
+    if arguments.params == PARAMS and not Path(PARAMS).exists():
+        raise ConfigError(f"--model: none is named, and there is no {PARAMS} here to say which was trained; {_GET_ONE}")
+    params = _params(arguments)
+    directory = model_directory(params)
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no model is there, as none has been trained yet; {_GET_ONE}")
+    return params, str(directory)
 
 
 def _params_if_any(arguments: argparse.Namespace) -> Params:

@@ -8,7 +8,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TextIO, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -144,11 +144,12 @@ def lines(say: Callable[[str], None]) -> Progress:
 
 
 @contextlib.contextmanager
-def console() -> Iterator[Progress]:
-    """Bars where standard output is a terminal, plain lines otherwise."""
-    if not sys.stdout.isatty():
-        yield lines(functools.partial(print, flush=True, file=sys.stdout))
+def console(stream: TextIO | None = None) -> Iterator[Progress]:
+    """Bars where `stream` (None: standard output) is a terminal, plain lines otherwise."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        yield lines(functools.partial(print, flush=True, file=stream))
         return
     columns = (TextColumn("{task.description}"), BarColumn(), _Amount(), TimeRemainingColumn())
-    with RichProgress(*columns, console=Console(file=sys.stdout)) as bars:
+    with RichProgress(*columns, console=Console(file=stream)) as bars:
         yield _Bars(bars)

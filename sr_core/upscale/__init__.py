@@ -15,8 +15,6 @@ from sr_core.upscale.tiles import (
     device_of,
     fastest_device,
     upscale,
-    upscale_file,
-    upscale_files,
     upscale_float,
 )
 
@@ -32,8 +30,6 @@ __all__ = [
     "settings_of",
     "settled",
     "upscale",
-    "upscale_file",
-    "upscale_files",
     "upscale_float",
     "upscale_picture",
 ]

@@ -11,8 +11,7 @@ Shapes: H W LR size, S scale.
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sr_core.data import images
-from sr_core.data.policy import MAX_PIXELS
-from sr_core.errors import ConfigError, SrError, listed
+from sr_core.errors import ConfigError, SrError
 from sr_core.precision import autocast, resolve
 from sr_core.progress import QUIET, Progress
 
@@ -103,89 +100,6 @@ def upscale_float(
     out = _empty(network, image, np.float32)
     _fill(out, network, image, device, precision, tile, progress)
     return out
-
-
-def upscale_file(
-    network: nn.Module,
-    source: Path,
-    target: Path,
-    *,
-    overwrite: bool = False,
-    device: torch.device | None = None,
-    precision: AnyPrecision = "auto",
-    tile: int | None = None,
-    max_pixels: int = MAX_PIXELS,
-    progress: Progress = QUIET,
-) -> None:
-    """Upscales the image file `source` into the PNG file `target`, which appears whole or not at all.
-
-    Raises:
-        ImageError: `source` cannot be decoded, is not accepted (sr_core/data/policy.py), or has too many pixels.
-        SrError: `target` exists, is not a PNG's name or cannot be written, or memory does not suffice.
-    """
-    _check_target(source, target, overwrite)
-    image = images.read_rgb(source, max_pixels=max_pixels)
-    enlarged = upscale(network, image, device=device, precision=precision, tile=tile, progress=progress)
-    try:
-        images.write_png(target, enlarged)
-    except OSError as error:
-        raise SrError(f"{target}: cannot be written ({error.strerror}); choose another target") from None
-
-
-def upscale_files(
-    network: nn.Module,
-    sources: Sequence[Path],
-    *,
-    folder: Path | None = None,
-    overwrite: bool = False,
-    device: torch.device | None = None,
-    precision: AnyPrecision = "auto",
-    max_pixels: int = MAX_PIXELS,
-    progress: Progress = QUIET,
-) -> tuple[Path, ...]:
-    """Upscales each of `sources` into `<name>-x<S>.png`, in `folder` or beside it, and returns these paths.
-
-    Raises:
-        SrError: lists every file that failed; the others have been written.
-    """
-    failures: list[SrError] = []
-    written: list[Path] = []
-    for source in sources:
-        target = (folder or source.parent) / f"{source.stem}-x{network.scale}.png"
-        try:
-            if target in written:
-                raise SrError(f"{source}: {target} was just written from another photograph; take another folder")
-            upscale_file(
-                network,
-                source,
-                target,
-                overwrite=overwrite,
-                device=device,
-                precision=precision,
-                max_pixels=max_pixels,
-                progress=progress,
-            )
-            written.append(target)
-            progress.say(f"{source} -> {target}")
-        except SrError as error:
-            failures.append(error)
-    if len(sources) == len(failures) == 1:
-        raise failures[0]
-    if failures:
-        raise SrError(f"{len(failures)} of {len(sources)} failed:{listed([str(error) for error in failures])}")
-    return tuple(written)
-
-
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """What can be known before the work begins."""
-    if target.suffix.lower() != ".png":
-        raise SrError(f"{target}: expected a name that ends in .png, the only format written")
-    if target.is_dir():
-        raise SrError(f"{target}: is a directory, expected the name of a PNG file")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise SrError(f"{target}: is the source itself, which is never overwritten; choose another target")
-    if target.exists() and not overwrite:
-        raise SrError(f"{target}: exists already; choose another target or add --overwrite")
 
 
 def _empty(network: nn.Module, image: NDArray[np.uint8], dtype: type[Any]) -> NDArray[Any]:

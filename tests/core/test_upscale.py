@@ -1,18 +1,13 @@
-"""Tiled equals untiled, memory that runs out, and files."""
-
-import errno
-from pathlib import Path
+"""Tiled equals untiled, and memory that runs out."""
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 from torch import nn
 
-from sr_core.data.images import read_rgb, write_png
-from sr_core.errors import ConfigError, ImageError, SrError
+from sr_core.errors import ConfigError, SrError
 from sr_core.models import build
-from sr_core.upscale import SMALLEST_TILE, Box, cut, upscale, upscale_file, upscale_files, upscale_float
+from sr_core.upscale import SMALLEST_TILE, Box, cut, upscale, upscale_float
 
 CLOSE = 1e-4 * 255  # the promise, on a 0..255 scale
 
@@ -246,75 +241,3 @@ def test_when_the_smallest_tile_fails_it_says_so() -> None:
 def test_any_other_error_is_not_taken_for_lack_of_memory() -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         upscale(Hungry(4, RuntimeError("mat1 and mat2 shapes cannot be multiplied")), noise(8, 8))
-
-
-def test_a_file(tmp_path: Path) -> None:
-    source, target = tmp_path / "a.png", tmp_path / "new" / "a4.png"
-    image = noise(20, 30)
-    write_png(source, image)
-    upscale_file(Nearest(), source, target)
-    assert (read_rgb(target) == image.repeat(2, 0).repeat(2, 1)).all()
-    assert sorted(path.name for path in target.parent.iterdir()) == ["a4.png"]
-
-
-def test_a_target_is_overwritten_only_when_told(tmp_path: Path) -> None:
-    source, target = tmp_path / "a.png", tmp_path / "b.png"
-    write_png(source, noise(4, 4))
-    target.write_bytes(b"precious")
-    with pytest.raises(SrError, match=r"b\.png: exists already; .* add --overwrite"):
-        upscale_file(Nearest(), source, target)
-    assert target.read_bytes() == b"precious"
-    upscale_file(Nearest(), source, target, overwrite=True)
-    assert read_rgb(target).shape == (8, 8, 3)
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_the_source_is_never_overwritten(tmp_path: Path, overwrite: bool) -> None:
-    source = tmp_path / "a.png"
-    write_png(source, noise(4, 4))
-    (tmp_path / "link.png").symlink_to(source)
-    before = source.read_bytes()
-    for target in (source, tmp_path / "link.png"):
-        with pytest.raises(SrError, match="is the source itself"):
-            upscale_file(Nearest(), source, target, overwrite=overwrite)
-    assert source.read_bytes() == before
-
-
-def test_bad_files_end_in_one_sentence_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, target = tmp_path / "a.png", tmp_path / "b.png"
-    PIL.Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(source)
-    network = Nearest()
-    for wrong in (tmp_path / "missing.png", source):  # absent; transparent
-        with pytest.raises(ImageError, match=str(wrong)):
-            upscale_file(network, wrong, target)
-    with pytest.raises(SrError, match=r"b\.jpg: expected a name that ends in \.png"):
-        upscale_file(network, source, tmp_path / "b.jpg")
-    (tmp_path / "c.png").mkdir()
-    with pytest.raises(SrError, match=r"c\.png: is a directory"):
-        upscale_file(network, source, tmp_path / "c.png", overwrite=True)
-    assert network.windows == []
-    write_png(source, noise(4, 4))
-
-    def full(path: Path, image: np.ndarray) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("sr_core.data.images.write_png", full)
-    with pytest.raises(SrError, match=r"b\.png: cannot be written \(No space left on device\)"):
-        upscale_file(network, source, target)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "c.png"]
-
-
-def test_many_files(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png", "sub/a.png"):
-        write_png(tmp_path / name, noise(4, 4))
-    out = tmp_path / "out"
-    assert upscale_files(Nearest(), [tmp_path / "a.png"]) == (tmp_path / "a-x2.png",)
-    sources = [tmp_path / name for name in ("a.png", "none.png", "sub/a.png", "b.png")]
-    with pytest.raises(SrError, match="2 of 4 failed") as caught:
-        upscale_files(Nearest(), sources, folder=out, overwrite=True)
-    assert "none.png: there is no such file" in str(caught.value)
-    assert "a.png: " in str(caught.value)
-    assert "was just written from another photograph" in str(caught.value)
-    assert sorted(path.name for path in out.iterdir()) == ["a-x2.png", "b-x2.png"]
-    with pytest.raises(ImageError, match=r"none\.png: there is no such file"):
-        upscale_files(Nearest(), [tmp_path / "none.png"])

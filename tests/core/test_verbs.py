@@ -21,7 +21,8 @@ OPTIONS = {
     "status": {"run", "--watch"},
     "evaluate": {"--model", "--images", "--output"},
     "fit-niqe": {"photographs", "--output"},
-    "upscale": {"images", "--model", "--output", "--overwrite"},
+    "upscale": {"images", "--model", "--output", "--format", "--recursive", "--overwrite"}
+    | {"--ensemble", "--memory", "--tile", "--precision"},
     "import": {"file", "--output", "--overwrite"},
     "export": {"model", "--output", "--overwrite"},
     "interpolate": {"first", "second", "--alpha", "--output", "--overwrite"},
