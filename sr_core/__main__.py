@@ -16,12 +16,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from sr_core import faults
 from sr_core.config import changes, from_dict, load
 from sr_core.errors import STOPPED, CheckpointError, ConfigError, SrError, explained, say_once
 from sr_core.params import Params
+from sr_core.train_params import ProtocolName
 
 if TYPE_CHECKING:
     from sr_core.train.weights import LoadedModel
@@ -59,14 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     place = "a run directory, or s3://bucket/prefix/runs/<run> (default: the directory of the parameters' run)"
     status.add_argument("run", nargs="?", help=place)
     status.add_argument("--watch", action="store_true", help="anew every few seconds, until training ends")
-    evaluate = _verb(verbs, "evaluate", _evaluate, "measure the finished model beside bicubic, and picture it")
-    evaluate.add_argument("--model", type=Path, help=_MODEL)
-    evaluate.add_argument(
-        "--images", type=Path, help="a folder of test images, such as Set5 (default: validation images)"
-    )
-    evaluate.add_argument(
-        "--output", type=Path, help="with --images, a folder for the report (default: data/reports/…)"
-    )
+    _add_evaluate(verbs)
     fit = _verb(verbs, "fit-niqe", _fit_niqe, "fit the pristine model by which NIQE judges, for evaluate.niqe_model")
     fit.add_argument("photographs", nargs="?", help="a folder, or sample (default: the training photographs)")
     fit.add_argument("--output", type=Path, required=True, help="a .json file")
@@ -79,7 +73,27 @@ def _parser() -> argparse.ArgumentParser:
 _GET_ONE = (
     "name a weight file or bicubic by --model, or train one in the project's folder by `python -m flows.train edsr`"
 )
+
+
 _MODEL = "a model or run directory, a weight file, or bicubic and its like (default: the model of the parameters)"
+
+
+def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    evaluate = _verb(verbs, "evaluate", _evaluate, "measure the finished model beside bicubic, and picture it")
+    evaluate.add_argument("--model", type=Path, nargs="+", help=f"{_MODEL}; with --images also several")
+    evaluate.add_argument(
+        "--images", nargs="+", help="folders of test images, such as Set5, or sample (default: validation images)"
+    )
+    evaluate.add_argument(
+        "--degradation", nargs="+", help="with --images, of the LR images: bicubic (default), unknown, mild, …"
+    )
+    evaluate.add_argument(
+        "--protocol", choices=get_args(ProtocolName), help="by which PSNR and SSIM are taken (default: the set's usual)"
+    )
+    evaluate.add_argument("--ensemble", action="store_true", help="also as the mean over the 8 symmetries (EDSR+)")
+    evaluate.add_argument(
+        "--output", type=Path, help="with --images, a folder for the reports (default: data/reports/…)"
+    )
 
 
 def _add_upscale(parser: argparse.ArgumentParser) -> None:
@@ -254,30 +268,19 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
+    from sr_core.evaluate.command import Request, run
 
-    from sr_core.evaluate.folder import evaluate_folder
-    from sr_core.evaluate.tables import table
-    from sr_core.evaluate.task import evaluate_task, report_directory
-    from sr_core.progress import console
-    from sr_core.train.run import model_directory
-
-    if arguments.output and not arguments.images:
-        raise ConfigError("--output: goes with --images; the report on a task has its place in data/reports")
-    with console() as progress:
-        if arguments.images:
-            params = _params_if_any(arguments)
-            model = arguments.model or model_directory(params)
-            scale = changes(arguments.set).get("data", {}).get("scale")
-            report, directory = evaluate_folder(
-                arguments.images, model, params, scale=scale, output=arguments.output, progress=progress
-            )
-        else:
-            params = _params(arguments)
-            report = evaluate_task(params, model_dir=arguments.model, progress=progress)
-            directory = report_directory(params, arguments.model)
-    Console().print(table(report))
-    print(f"report and pictures: {directory}")
+    params = _params_if_any(arguments) if arguments.images else _params(arguments)
+    request = Request(
+        models=arguments.model,
+        images=arguments.images,
+        degradations=arguments.degradation,
+        protocol=arguments.protocol,
+        ensemble=arguments.ensemble,
+        output=arguments.output,
+        changes=changes(arguments.set),
+    )
+    run(request, params)
     return 0
 
 

@@ -139,11 +139,14 @@ class EvaluateParams:
 
     protocol: ProtocolName = "benchmark-y"
     niqe_model: str | None = None  # NIQE's pristine model, .json or .npz; null: fitted on the training photographs
+    lpips_weights: tuple[str, ...] = ()  # LPIPS's files: a backbone of torchvision's and the authors' linear layers
 
     def problems(self) -> Problems:
         """Every value out of range."""
         if self.niqe_model is not None and not self.niqe_model.endswith((".json", ".npz")):
             yield "niqe_model", f"is {self.niqe_model!r}, expected null, or a .json of `fit-niqe`, or an .npz"
+        if len(self.lpips_weights) > 2:
+            yield "lpips_weights", f"names {len(self.lpips_weights)} files, expected a backbone and its linear layers"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

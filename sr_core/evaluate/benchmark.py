@@ -3,31 +3,60 @@
 Bicubic is a model in the table like any other: a gain is only worth what the baseline of the same run, protocol
 and images says. Evaluation computes in float32 unless told otherwise, so that a model's figures, and with them
 which version is champion, do not depend on the machine's number formats.
+
+Several ranks measure an image each, then the next. Who measured an image is of no account to its scores, so the report
+is that of one process, but for the times.
 """
 
 import dataclasses
-import json
-import math
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sr_core.errors import ConfigError, ImageError, SrError, listed
+from sr_core.errors import ConfigError, ImageError, listed
 from sr_core.evaluate import metrics
-from sr_core.evaluate.perceptual import Judge, Perceptual, noisy
-from sr_core.models.interpolation import Bicubic
+from sr_core.evaluate.lpips import Lpips
+from sr_core.evaluate.perceptual import Judge, noisy
+from sr_core.evaluate.records import (
+    BASELINE,
+    ENSEMBLE,
+    EvalReport,
+    Facts,
+    ImageScore,
+    Mean,
+    from_dict,
+    read_report,
+)
+from sr_core.evaluate.symmetries import upscale_ensemble
+from sr_core.models import MODELS, config_of
+from sr_core.models.card import UNKNOWN, Card
+from sr_core.models.interpolation import Bicubic, Interpolation
 from sr_core.precision import resolve
 from sr_core.progress import QUIET, Progress
 from sr_core.upscale import AnyPrecision, device_of, upscale
+from sr_core.world import World
 
-BASELINE = "bicubic"
-VERSION = 1
+__all__ = [
+    "BASELINE",
+    "EvalImages",
+    "EvalReport",
+    "Evaluated",
+    "ImageScore",
+    "Mean",
+    "evaluate",
+    "from_dict",
+    "read_report",
+]
+
+T = TypeVar("T")
+
+_WARM = 24  # LR pixels a side of what a network enlarges before its time is taken
 
 
 class EvalImages(Protocol):
@@ -55,149 +84,6 @@ class EvalImages(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ImageScore:
-    """One network on one image."""
-
-    model: str
-    image: str
-    psnr: float  # dB; inf when every pixel is right
-    ssim: float
-    seconds: float  # upscaling alone
-    niqe: float | None = None  # lower is better; None: not measured, or the image is too small
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Mean:
-    """The means of a network's scores over the images."""
-
-    psnr: float
-    ssim: float
-    seconds: float
-    niqe: float | None = None  # over the images for which every network has one
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class EvalReport:
-    """Every score, and what makes the numbers comparable with others: protocol, scale, images, precision."""
-
-    protocol: metrics.Protocol
-    scale: int
-    test_set: str
-    test_set_digest: str
-    precision: str
-    scores: tuple[ImageScore, ...]
-    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)  # sha256 by network, where it is known
-    perceptual: Perceptual | None = None  # of the perceptual scores, where there are any
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The networks in the order in which they were given, bicubic first."""
-        return tuple(dict.fromkeys(score.model for score in self.scores))
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The images in order."""
-        return tuple(dict.fromkeys(score.image for score in self.scores))
-
-    def score(self, model: str, image: str) -> ImageScore:
-        """The score of `model` on `image`; KeyError if it was not measured."""
-        for score in self.scores:
-            if (score.model, score.image) == (model, image):
-                return score
-        raise KeyError((model, image))
-
-    def mean(self, model: str) -> Mean:
-        """The mean over all images; of PSNR the mean of the decibels, as papers have it."""
-        scores = [score for score in self.scores if score.model == model]
-        if not scores:
-            raise KeyError(model)
-        return Mean(
-            psnr=math.fsum(score.psnr for score in scores) / len(scores),
-            ssim=math.fsum(score.ssim for score in scores) / len(scores),
-            seconds=math.fsum(score.seconds for score in scores) / len(scores),
-            niqe=self._mean_niqe(model),
-        )
-
-    def _mean_niqe(self, model: str) -> float | None:
-        without = {score.image for score in self.scores if score.niqe is None}
-        own = [score.niqe for score in self.scores if score.model == model and score.image not in without]
-        values = [value for value in own if value is not None]
-        return math.fsum(values) / len(values) if values else None
-
-    def gain_db(self, model: str) -> float:
-        """By how many dB `model`'s mean PSNR is above bicubic's."""
-        return self.mean(model).psnr - self.mean(BASELINE).psnr
-
-    @property
-    def discriminates(self) -> bool | None:
-        """Whether noise scores worse than the network it is to stand for and worse than what it was added to.
-
-        Else the perceptual score takes noise for detail, and says nothing of the judged network; None where that was
-        not measured.
-        """
-        about = self.perceptual
-        if about is None or about.judged is None or about.parent is None or about.control is None:
-            return None
-        own, parent, control = (self.mean(name).niqe for name in (about.judged, about.parent, about.control))
-        return None if own is None or parent is None or control is None else control > max(own, parent)
-
-    def describe(self) -> str:
-        """What stands beside every figure: `x4, sample, benchmark-y (Y, 4 pixels shaved), float32`."""
-        return f"x{self.scale}, {self.test_set}, {self.protocol.describe(self.scale)}, {self.precision}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, from which `from_dict` makes the same report; means are there for readers only."""
-        protocol = {"name": self.protocol.name, "channel": self.protocol.channel}
-        return {
-            "version": VERSION,
-            "protocol": {**protocol, "shave_px": self.protocol.shave_of(self.scale)},
-            "scale": self.scale,
-            "test_set": self.test_set,
-            "test_set_digest": self.test_set_digest,
-            "precision": self.precision,
-            "weights": dict(self.weights),
-            **({"perceptual": dataclasses.asdict(self.perceptual)} if self.perceptual else {}),
-            "means": {model: _plain(self.mean(model)) for model in self.models},
-            "scores": [_plain(score) for score in self.scores],
-        }
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    # JSON has no infinity: null stands for the PSNR of an image whose every pixel is right
-    return {key: None if item == math.inf else item for key, item in dataclasses.asdict(value).items()}
-
-
-def from_dict(tree: Mapping[str, Any]) -> EvalReport:
-    """The report whose `to_dict` is `tree`; KeyError, TypeError or ValueError if there is none."""
-    protocol = metrics.PROTOCOLS[tree["protocol"]["name"]]
-    expected = (VERSION, protocol.channel, protocol.shave_of(tree["scale"]))
-    found = (tree["version"], tree["protocol"]["channel"], tree["protocol"]["shave_px"])
-    if found != expected:
-        raise ValueError(f"version, channel and shave are {found}, {protocol.name} has {expected}")
-    scores = [{**score, "psnr": math.inf if score["psnr"] is None else score["psnr"]} for score in tree["scores"]]
-    return EvalReport(
-        protocol=protocol,
-        scores=tuple(ImageScore(**score) for score in scores),
-        perceptual=Perceptual(**tree["perceptual"]) if "perceptual" in tree else None,
-        **{key: tree[key] for key in ("scale", "test_set", "test_set_digest", "precision", "weights")},
-    )
-
-
-def read_report(path: Path) -> EvalReport:
-    """The report in the JSON file at `path`.
-
-    Raises:
-        SrError: there is none, or it was not written by this version.
-    """
-    try:
-        return from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SrError(f"{path}: cannot be read ({error.strerror}); evaluate the model first") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise SrError(f"{path}: is not a report of this version ({error}); evaluate the model again") from None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluated:
     """One image when all networks are done with it."""
 
@@ -205,6 +91,7 @@ class Evaluated:
     hr: NDArray[np.uint8]  # (S*H, S*W, 3)
     results: Mapping[str, NDArray[np.uint8]]  # by network, as large as hr
     scores: Mapping[str, ImageScore]  # by network
+    lr: NDArray[np.uint8]  # (H, W, 3)
 
 
 def evaluate(
@@ -213,96 +100,254 @@ def evaluate(
     *,
     protocol: metrics.Protocol,
     test_set: str,
+    degradation: str = "bicubic",
+    lr_source: str | None = None,
     precision: AnyPrecision = "float32",
     device: torch.device | None = None,
     tile: int | None = None,
+    ensemble: Collection[str] = (),
+    cards: Mapping[str, Card] | None = None,
     judge: Judge | None = None,
+    lpips: Lpips | None = None,
+    world: World | None = None,
     progress: Progress = QUIET,
     observe: Callable[[Evaluated], None] | None = None,
 ) -> EvalReport:
     """Every network, and bicubic, on every image; all go through the same tiled upscale.
 
-    `judge` scores how every result looks, and adds the control (see `sr_core.evaluate.perceptual`). `observe` is called
-    after each image, so that pictures need no second pass and one image's results are held.
+    `ensemble` names networks that are measured a second time as `<name>+`, the mean over the 8 symmetries. `judge`
+    scores how every result looks, and adds the control (see `sr_core.evaluate.perceptual`). `cards` say what the
+    networks are, as far as that is known. `observe` is called after each image, on the rank that measured it, so that
+    pictures need no second pass and one image's results are held. Every rank of `world` returns the whole report.
 
     Raises:
-        ImageError: lists every image whose sizes do not fit the scale or the protocol.
-        ConfigError: a network has another scale than the images.
+        ImageError: lists every image that cannot be read or whose sizes do not fit the scale or the protocol.
+        ConfigError: a network has another scale than the images, or weights that are not finite.
     """
-    _check_scales(networks, images.scale)
-    _check_sizes(images, protocol)
+    group, cards = world or World(), cards or {}
+    _check_networks(networks, images.scale)
+    areas = _checked_areas(images, protocol, group)
     place = device or device_of(nn.ModuleList(networks.values()))
-    all_networks = {BASELINE: Bicubic(images.scale), **networks}
-    progress.start(f"evaluate on {test_set}", len(images) * len(all_networks))
-    scores: list[ImageScore] = []
-    originals: list[float | None] = []
-    for i, key in enumerate(images.keys):
-        lr, hr, results = images.lr(i), images.hr(i), {}
-        own: dict[str, ImageScore] = {}
-        for name, network in all_networks.items():
-            begun_s = time.perf_counter()
-            results[name] = upscale(network, lr, device=place, precision=precision, tile=tile)
-            seconds = time.perf_counter() - begun_s
-            own[name] = _score(name, key, results[name], hr, protocol, images.scale, judge, seconds)
-            progress.advance()
-        if judge and judge.judged and judge.parent and judge.control:
-            parent, psnr = results[judge.parent], own[judge.judged].psnr
-            made = noisy(parent, hr, psnr=psnr, key=key, protocol=protocol, scale=images.scale)
-            results[judge.control] = made
-            own[judge.control] = _score(judge.control, key, made, hr, protocol, images.scale, judge, 0.0)
-        originals.append(judge.score(hr, images.scale) if judge else None)
-        scores.extend(own.values())
-        if observe is not None:
-            observe(Evaluated(image=key, hr=hr, results=results, scores=own))
+    rows = _rows({BASELINE: Bicubic(images.scale), **networks}, cards, ensemble)
+    job = _Job(
+        rows=rows,
+        images=images,
+        protocol=protocol,
+        judge=judge,
+        lpips=lpips,
+        enlarge=functools.partial(_enlarged, device=place, precision=precision, tile=tile),
+    )
+    progress.start(f"evaluate on {test_set}", len(images) * len(rows))
+    measured = _over_ranks(job, areas, group, progress, observe)
+    scores = tuple(score for each in measured for score in each.scores.values())
     return EvalReport(
         protocol=protocol,
         scale=images.scale,
         test_set=test_set,
         test_set_digest=images.digest,
         precision=resolve(precision, place),
-        scores=tuple(scores),
-        perceptual=judge.record(images.scale, originals) if judge else None,
+        scores=scores,
+        weights={name: card.weights_sha256 for name, card in cards.items() if name in rows and card.weights_sha256},
+        perceptual=judge.record(images.scale, [each.original for each in measured]) if judge else None,
+        learned=lpips.record(images.scale) if lpips else None,
+        degradation=degradation,
+        lr_source=lr_source,
+        facts={name: row.facts(_seconds(scores, name), sum(areas)) for name, row in rows.items()},
     )
 
 
-def _score(
-    model: str,
-    image: str,
-    result: NDArray[np.uint8],
-    hr: NDArray[np.uint8],
-    protocol: metrics.Protocol,
-    scale: int,
-    judge: Judge | None,
-    seconds: float,
-) -> ImageScore:
-    return ImageScore(
-        model=model,
-        image=image,
-        psnr=metrics.psnr(result, hr, protocol=protocol, scale=scale),
-        ssim=metrics.ssim(result, hr, protocol=protocol, scale=scale),
-        seconds=seconds,
-        niqe=judge.score(result, scale) if judge else None,
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Row:
+    """One row of the table: a network and how it is used."""
+
+    network: nn.Module
+    card: Card | None = None
+    ensemble: bool = False
+
+    def facts(self, seconds: float, pixels: int) -> Facts:
+        card, trained_on = self.card, None
+        if card is not None and card.dataset != UNKNOWN:
+            trained_on = f"{card.dataset}, {card.degradation}"
+        name = type(self.network).__name__.lower() if isinstance(self.network, Interpolation) else None
+        return Facts(
+            num_parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+            seconds_per_megapixel=seconds * 1e6 / pixels,
+            architecture=card.model if card else name,
+            preset=_preset_of(card) if card and not name else None,
+            ensemble=self.ensemble,
+            trained_on=trained_on,
+        )
 
 
-def _check_scales(networks: Mapping[str, nn.Module], scale: int) -> None:
+def _rows(networks: Mapping[str, nn.Module], cards: Mapping[str, Card], ensemble: Collection[str]) -> dict[str, _Row]:
+    rows: dict[str, _Row] = {}
+    for name, network in networks.items():
+        rows[name] = _Row(network=network, card=cards.get(name))
+        if name in ensemble:
+            rows[f"{name}{ENSEMBLE}"] = dataclasses.replace(rows[name], ensemble=True)
+    return rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """The scores of one image, by network, and NIQE of its HR."""
+
+    scores: Mapping[str, ImageScore]
+    original: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """What is to be done with any image."""
+
+    rows: Mapping[str, _Row]
+    images: EvalImages
+    protocol: metrics.Protocol
+    judge: Judge | None
+    lpips: Lpips | None
+    enlarge: Callable[[_Row, NDArray[np.uint8]], NDArray[np.uint8]]
+
+    def warm_up(self) -> None:
+        """Lets every network choose its kernels before its time is taken."""
+        for row in self.rows.values():
+            self.enlarge(dataclasses.replace(row, ensemble=False), np.zeros((_WARM, _WARM, 3), np.uint8))
+
+    def measure(
+        self, i: int, progress: Progress = QUIET, observe: Callable[[Evaluated], None] | None = None
+    ) -> _Measured:
+        """Every network on image `i`."""
+        key, lr, hr = self.images.keys[i], self.images.lr(i), self.images.hr(i)
+        results: dict[str, NDArray[np.uint8]] = {}
+        scores: dict[str, ImageScore] = {}
+        for name, row in self.rows.items():
+            begun_s = time.perf_counter()
+            results[name] = self.enlarge(row, lr)
+            seconds = time.perf_counter() - begun_s
+            scores[name] = self._score(name, key, results[name], hr, seconds)
+            progress.advance()
+        judge, scale = self.judge, self.images.scale
+        if judge and judge.judged and judge.parent and judge.control:
+            parent, psnr = results[judge.parent], scores[judge.judged].psnr
+            made = noisy(parent, hr, psnr=psnr, key=key, protocol=self.protocol, scale=scale)
+            results[judge.control] = made
+            scores[judge.control] = self._score(judge.control, key, made, hr, 0.0)
+        if observe is not None:
+            observe(Evaluated(image=key, hr=hr, results=results, scores=scores, lr=lr))
+        return _Measured(scores=scores, original=judge.score(hr, scale) if judge else None)
+
+    def _score(
+        self, model: str, image: str, result: NDArray[np.uint8], hr: NDArray[np.uint8], seconds: float
+    ) -> ImageScore:
+        scale = self.images.scale
+        return ImageScore(
+            model=model,
+            image=image,
+            psnr=metrics.psnr(result, hr, protocol=self.protocol, scale=scale),
+            ssim=metrics.ssim(result, hr, protocol=self.protocol, scale=scale),
+            seconds=seconds,
+            niqe=self.judge.score(result, scale) if self.judge else None,
+            lpips=self.lpips.distance(result, hr, crop=scale) if self.lpips else None,
+        )
+
+
+def _enlarged(
+    row: _Row, lr: NDArray[np.uint8], *, device: torch.device, precision: AnyPrecision, tile: int | None
+) -> NDArray[np.uint8]:
+    way = upscale_ensemble if row.ensemble else upscale
+    return way(row.network, lr, device=device, precision=precision, tile=tile)
+
+
+def _over_ranks(
+    job: _Job,
+    areas: Sequence[int],
+    world: World,
+    progress: Progress,
+    observe: Callable[[Evaluated], None] | None,
+) -> list[_Measured]:
+    """What was measured of every image, in order, on every rank; an error on one ends all after its image."""
+    job.warm_up()
+    if world.size == 1:
+        return [job.measure(i, progress, observe) for i in range(len(areas))]
+    # each rank has an image of about the same size, so that none waits for long
+    order = sorted(range(len(areas)), key=lambda i: (-areas[i], i))
+    done: dict[int, _Measured] = {}
+    for start in range(0, len(order), world.size):
+        mine = order[start + world.rank : start + world.rank + 1] if start + world.rank < len(order) else []
+        value = patiently(world, lambda mine=mine: [job.measure(i, QUIET, observe) for i in mine])  # type: ignore[misc]
+        for indices in world.gathered(dict(zip(mine, value, strict=True))):
+            done |= indices
+        progress.advance(len(job.rows) * len(order[start : start + world.size]))
+    return [done[i] for i in range(len(areas))]
+
+
+def patiently(world: World, call: Callable[[], T]) -> T:
+    """What `call` returns on this rank, however long it takes; an error on one ends all."""
+
+    def result() -> T:
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
+
+    value, error = world.meeting(call) if world.size > 1 else (call(), None)
+    return world.on_all(result) if world.size > 1 else result()
+
+
+def _preset_of(card: Card) -> str | None:
+    """The preset of which the network has all sizes: an imported file names its options alone."""
+    entry = MODELS[card.model]
+
+    def sizes(preset: str, options: Mapping[str, Any]) -> dict[str, int]:
+        config = config_of(card.model, scale=card.scale, preset=preset, options=options)
+        values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        return {name: value for name, value in values.items() if type(value) is int}
+
+    own = sizes(card.preset, card.options)
+    return next((preset for preset in (card.preset, *entry.presets) if sizes(preset, {}) == own), None)
+
+
+def _seconds(scores: Sequence[ImageScore], model: str) -> float:
+    return sum(score.seconds for score in scores if score.model == model)
+
+
+def _check_networks(networks: Mapping[str, nn.Module], scale: int) -> None:
     wrong = [f"{name}: x{network.scale}" for name, network in networks.items() if network.scale != scale]
     if wrong:
         raise ConfigError(f"the images are for x{scale}, expected networks of that scale:{listed(wrong)}")
+    wrong = [
+        f"{name}: {key} holds NaN or infinity"
+        for name, network in networks.items()
+        for key, tensor in network.state_dict().items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
+    if wrong:
+        raise ConfigError(f"weights are not finite, take other checkpoints:{listed(wrong)}")
 
 
-def _check_sizes(images: EvalImages, protocol: metrics.Protocol) -> None:
-    scale = images.scale
-    least = 2 * protocol.shave_of(scale) + metrics.WINDOW
-    wrong = []
-    for i, key in enumerate(images.keys):
-        (height, width, _), lr = images.hr(i).shape, images.lr(i).shape
-        if (height, width) != (lr[0] * scale, lr[1] * scale):
-            wrong.append(f"{key}: HR is {width}x{height}, LR {lr[1]}x{lr[0]}, expected HR = {scale} x LR")
-        elif min(height, width) < least:
-            wrong.append(f"{key}: HR is {width}x{height}, expected at least {least} pixels a side")
-    if wrong or not len(images):
+def _checked_areas(images: EvalImages, protocol: metrics.Protocol, world: World) -> list[int]:
+    """The HR pixels of every image."""
+    mine = range(world.rank, len(images), world.size)
+    own = patiently(world, lambda: [(i, *_look(images, i, protocol)) for i in mine])
+    looked = sorted(entry for part in world.gathered(own) for entry in part)
+    wrong = [line for _, _, line in looked if line]
+    if wrong or not looked:
         found = f"{len(wrong)} images do not fit" if wrong else "there are no images"
         raise ImageError(
-            f"x{scale}, {protocol.describe(scale)}: {found}; take them out or choose others:{listed(wrong)}"
+            f"x{images.scale}, {protocol.describe(images.scale)}: {found}; "
+            f"take them out or choose others:{listed(wrong)}"
         )
+    return [area for _, area, _ in looked]
+
+
+def _look(images: EvalImages, i: int, protocol: metrics.Protocol) -> tuple[int, str]:
+    """The HR pixels of image `i`, and what is wrong with it, if anything is."""
+    key, scale = images.keys[i], images.scale
+    try:
+        (height, width, _), lr = images.hr(i).shape, images.lr(i).shape
+    except ImageError as error:
+        return 0, str(error)
+    least = protocol.least_side(scale)
+    if (height, width) != (lr[0] * scale, lr[1] * scale):
+        return 0, f"{key}: HR is {width}x{height}, LR {lr[1]}x{lr[0]}, expected HR = {scale} x LR"
+    if min(height, width) < least:
+        return 0, f"{key}: HR is {width}x{height}, expected at least {least} pixels a side"
+    return height * width, ""

@@ -1,5 +1,9 @@
 """PSNR and SSIM (Wang et al. 2004), and the protocols under which numbers can be compared.
 
+    benchmark-y    Set5, Set14, BSD100, Urban100 in every paper since SRCNN
+    div2k-rgb      DIV2K validation as EDSR and WDSR publish it
+    whole-rgb      all pixels of all channels
+
 Both are taken from images rounded to uint8, in float64. Luma is ITU-R BT.601 as MATLAB's rgb2ycbcr has it (16..235)
 but *not rounded*, which is how the published tables were made. MATLAB's own answers on five images are the golden test.
 
@@ -16,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sr_core.data.resize import Border
 from sr_core.errors import ImageError
 
 Plane = NDArray[np.float64]  # (H, W)
@@ -23,17 +28,19 @@ Plane = NDArray[np.float64]  # (H, W)
 PEAK = 255.0
 WINDOW = 11  # side of SSIM's Gaussian window
 SIGMA = 1.5
-C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+K = (0.01, 0.03)
+C1, C2 = ((k * PEAK) ** 2 for k in K)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """On which channels, and how much of the border is left out."""
+    """On which channels, how much of the border is left out, and how LR is made where a test set has none."""
 
     name: str
     channel: Literal["y", "rgb"]
     shave_scales: int  # the shaved border is shave_scales * scale + shave_pixels HR pixels
     shave_pixels: int
+    border: Border  # of MATLAB's bicubic that makes LR
 
     def shave_of(self, scale: int) -> int:
         """HR pixels left out on every side at this scale."""
@@ -45,15 +52,29 @@ class Protocol:
         border = f"{shave} pixels shaved" if shave else "whole image"
         return f"{self.name} ({self.channel.upper()}, {border})"
 
+    def least_side(self, scale: int) -> int:
+        """HR pixels that each side of an image must have: one window of SSIM inside the shaved border."""
+        return 2 * self.shave_of(scale) + WINDOW
+
+    def record(self, scale: int) -> dict[str, Any]:
+        """Everything that makes a figure what it is, in plain values, as it stands beside the figures in a report."""
+        return {
+            "name": self.name,
+            "channel": self.channel,
+            "shave_px": self.shave_of(scale),
+            "border": self.border,
+            "rounding": "uint8 before measuring; Y itself is not rounded" if self.channel == "y" else "uint8",
+            "psnr": {"peak": PEAK, "mean": "of the images' decibels"},
+            "ssim": {"window_px": WINDOW, "sigma_px": SIGMA, "k": list(K), "variance": "population", "valid": True},
+        }
+
 
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        # Set5, Set14, BSD100, Urban100 in every paper since SRCNN
-        Protocol(name="benchmark-y", channel="y", shave_scales=1, shave_pixels=0),
-        # DIV2K validation as EDSR and WDSR publish it
-        Protocol(name="div2k-rgb", channel="rgb", shave_scales=1, shave_pixels=6),
-        Protocol(name="whole-rgb", channel="rgb", shave_scales=0, shave_pixels=0),
+        Protocol(name="benchmark-y", channel="y", shave_scales=1, shave_pixels=0, border="clamp"),
+        Protocol(name="div2k-rgb", channel="rgb", shave_scales=1, shave_pixels=6, border="mirror"),
+        Protocol(name="whole-rgb", channel="rgb", shave_scales=0, shave_pixels=0, border="mirror"),
     )
 }
 

@@ -1,6 +1,7 @@
 """The evaluation of a task: its published model, on its validation images, into data/reports/<task>/."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,19 +9,23 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from sr_core.data import index
-from sr_core.data.patches import open_dataset
+from sr_core.data.patches import ImageSet, open_dataset
 from sr_core.data.sources import dataset_name
 from sr_core.errors import CheckpointError, ConfigError, ImageError
-from sr_core.evaluate.benchmark import EvalReport
+from sr_core.evaluate.benchmark import EvalReport, patiently
+from sr_core.evaluate.learned import lpips_named
+from sr_core.evaluate.lpips import Lpips
 from sr_core.evaluate.metrics import PROTOCOLS
 from sr_core.evaluate.perceptual import ALPHAS, PARENT, Judge, judge_named, pristine_of
 from sr_core.evaluate.report import evaluate_to
+from sr_core.evaluate.testsets import known
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress
 from sr_core.train import run, start, weights
 from sr_core.train.exchange import blended
 from sr_core.train.weights import LoadedModel
 from sr_core.upscale import fastest_device
+from sr_core.world import World
 
 
 def report_directory(params: Params, model_dir: Path | None = None) -> Path:
@@ -31,11 +36,19 @@ def report_directory(params: Params, model_dir: Path | None = None) -> Path:
     return reports / f"{params.task}-{weights.digits_of(model_dir)}"
 
 
-def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Progress = QUIET) -> EvalReport:
+def evaluate_task(
+    params: Params,
+    *,
+    model_dir: Path | None = None,
+    ensemble: bool = False,
+    world: World | None = None,
+    progress: Progress = QUIET,
+) -> EvalReport:
     """Measures the model in `model_dir` (default: the published one), pictures it and writes the report.
 
     One that was trained against a discriminator is measured beside the network that it began with, those between the
-    two and a control, all of them by NIQE too (see `sr_core.evaluate.perceptual`).
+    two and a control, all of them by NIQE too (see `sr_core.evaluate.perceptual`). With `ensemble` the model is
+    measured a second time, as the mean over the 8 symmetries.
 
     Raises:
         CheckpointError: there is no whole model, or it has another scale than the images.
@@ -44,7 +57,44 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
         SourceError: NIQE's pristine model is to be fitted, and there are no photographs.
         BusyError: another process evaluates the same task.
     """
+    group = world or World(device=fastest_device())
     directory = model_dir or run.model_directory(params)
+    task = patiently(group, lambda: _prepared(params, directory, progress if group.is_first else QUIET))
+    loaded, parent = task.loaded, task.parent
+    judge = group.on_first(lambda: _judge(params, loaded, parent, progress))
+    own = {loaded.card.model: loaded.card}
+    return evaluate_to(
+        report_directory(params, directory),
+        task.networks,
+        task.images,
+        protocol=PROTOCOLS[params.evaluate.protocol],
+        test_set=task.name,
+        degradation=params.data.degradation,
+        lr_source="shards",
+        weights={name: card.weights_sha256 for name, card in own.items()},
+        cards={**({PARENT: parent.card} if parent else {}), **own},
+        ensemble=tuple(own) if ensemble and loaded.card.weights_sha256 else (),
+        judge=judge,
+        lpips=task.lpips,
+        device=group.device,
+        world=group,
+        progress=progress,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Task:
+    """What was read and verified before anything is measured."""
+
+    loaded: LoadedModel
+    parent: LoadedModel | None
+    networks: Mapping[str, nn.Module]
+    images: ImageSet
+    name: str  # of the test set
+    lpips: Lpips | None
+
+
+def _prepared(params: Params, directory: Path, progress: Progress) -> _Task:
     loaded = weights.open_model(directory, params.data.scale)
     if loaded.card.scale != params.data.scale:
         raise CheckpointError(
@@ -55,19 +105,14 @@ def evaluate_task(params: Params, *, model_dir: Path | None = None, progress: Pr
     valid = {folder: index.load_index(folder) for name, folder in folders if name.startswith("valid/")}
     index.verify(valid, progress=progress)
     parent = _parent(params, loaded, progress) if params.is_adversarial else None
-    return evaluate_to(
-        report_directory(params, directory),
-        _networks(loaded, parent, progress),
-        images,
-        protocol=PROTOCOLS[params.evaluate.protocol],
-        weights={
-            **({PARENT: parent.card.weights_sha256} if parent else {}),
-            loaded.card.model: loaded.card.weights_sha256,
-        },
-        test_set=f"{dataset_name(params.data)} validation",
-        judge=_judge(params, loaded, parent, progress),
-        device=fastest_device(),
-        progress=progress,
+    name = f"{dataset_name(params.data)} validation"
+    return _Task(
+        loaded=loaded,
+        parent=parent,
+        networks=_networks(loaded, parent, progress),
+        images=images,
+        name=known(name, images.keys) if params.data.source == "div2k" else name,
+        lpips=lpips_named(params),
     )
 
 

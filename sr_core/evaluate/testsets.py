@@ -1,33 +1,45 @@
 """Folders of test images as they are passed around: Set5, Set14, BSD100, Urban100, DIV2K's validation, or your own.
 
-    img_001_SRF_4_HR.png, img_001_SRF_4_LR.png    in the folder, or in image_SRF_4 below it
-    HR/a.png, LR_bicubic/X4/ax4.png               HR also as GTmod12 or DIV2K_valid_HR, LR as LRbicx4
-    a.png                                         HR alone: LR is made by MATLAB's bicubic, as in the published tables
-
-HR is cropped to a multiple of the scale, from the top left, as MATLAB scripts do. The usual sets were made with the
-border clamped, unlike DIV2K's mirrored one. Bicubic on Set5 so read: 33.68, 30.41 and 28.43 dB for x2, x3 and x4.
+`sr_core.evaluate.layouts` says how they may lie. HR is cropped to a multiple of the scale, from the top left, as MATLAB
+scripts do. Where LR has to be made, it is by MATLAB's bicubic, and the protocol says how that treats the border:
+clamped in the usual sets, mirrored in DIV2K. Bicubic on Set5 so read: 33.68, 30.41 and 28.43 dB for x2, x3 and x4.
 
 Shapes: H W LR size, S scale.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sr_core import files
-from sr_core.data.flat import images_in
+from sr_core.data.degrade import lr_of, recipe_digest
 from sr_core.data.images import read_rgb, read_size
+from sr_core.data.pairs import ImagePair
 from sr_core.data.policy import MAX_PIXELS
 from sr_core.data.resize import bicubic_down, crop_to_multiple
-from sr_core.errors import ImageError, SourceError, listed
-from sr_core.params import SCALES
+from sr_core.errors import ConfigError, ImageError, SourceError, listed
+from sr_core.evaluate import layouts
+from sr_core.evaluate.layouts import BICUBIC, scales_of
+from sr_core.evaluate.metrics import PROTOCOLS, Protocol
+from sr_core.params import SHIFTED, TRACKS, DataParams
 
-_SRF = re.compile(r"(?P<key>.+)_SRF_(?P<scale>\d+)_HR")
-_HR_FOLDERS = ("HR", "GTmod12", "GTmod24", "GT", "*valid_HR")
-_LR_FOLDERS = ("LR_bicubic/X{scale}", "LRbicx{scale}", "LR_bicubic_X{scale}", "*valid_LR_bicubic/X{scale}")
+__all__ = ["DIV2K", "TestSet", "known", "open_testset", "scales_of"]
+
+DIV2K = "DIV2K validation"
+_DIV2K_KEYS = frozenset(f"{number:04}" for number in range(801, 901))
+_SYNTHETIC = ("unknown", "second_order")  # that can be made of any photograph
+# by what folders are called: the set, and how many images it has
+_KNOWN = {
+    "set5": ("Set5", 5),
+    "set14": ("Set14", 14),
+    "bsd100": ("BSD100", 100),
+    "bsds100": ("BSD100", 100),
+    "b100": ("BSD100", 100),
+    "urban100": ("Urban100", 100),
+}
 
 
 class TestSet:
@@ -35,10 +47,27 @@ class TestSet:
 
     __test__ = False  # it is no test of pytest's
 
-    def __init__(self, name: str, scale: int, pairs: Mapping[str, tuple[Path, Path | None]], max_pixels: int) -> None:
-        self.name, self.scale = name, scale
-        self._pairs, self._max_pixels = list(pairs.values()), max_pixels
-        self._keys = tuple(pairs)
+    def __init__(
+        self, name: str, found: layouts.Found, *, scale: int, degradation: str, protocol: Protocol, data: DataParams
+    ) -> None:
+        self.name, self.scale, self.degradation, self.protocol = name, scale, degradation, protocol
+        self._pairs = list(found.pairs.values())
+        self._keys = tuple(found.pairs)
+        self._data = dataclasses.replace(data, scale=scale, degradation=degradation)
+        self.lr_source = self._said(found)
+
+    def _said(self, found: layouts.Found) -> str:
+        """Where LR comes from, in words."""
+        if all(lr is not None for _, lr in self._pairs):
+            return "files, aligned" if self._is_aligned else "files"
+        made = (
+            f"border {self.protocol.border}" if self.degradation == BICUBIC else f"seed {self._data.degradation_seed}"
+        )
+        return f"made here{f' of {found.of}' if found.of else ''}: {self.degradation}, {made}"
+
+    @property
+    def _is_aligned(self) -> bool:
+        return self._data.align and self.degradation in SHIFTED
 
     @property
     def keys(self) -> Sequence[str]:
@@ -47,9 +76,11 @@ class TestSet:
 
     @property
     def digest(self) -> str:
-        """Of the files' bytes, and of the scale."""
-        hashes = [[files.record_of(path).sha256 if path else "bicubic" for path in pair] for pair in self._pairs]
-        return files.digest_of([self.scale, list(self._keys), hashes])
+        """Of the files' bytes, of the scale, and of how LR is made."""
+        hashes = [[files.record_of(path).sha256 if path else "made" for path in pair] for pair in self._pairs]
+        recipe = self.protocol.border if self.degradation == BICUBIC else recipe_digest(self._data, self.degradation)
+        whole = all(lr is not None for _, lr in self._pairs) and not self._is_aligned
+        return files.digest_of([self.scale, list(self._keys), hashes, None if whole else recipe])
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -57,88 +88,112 @@ class TestSet:
     def lr(self, i: int) -> NDArray[np.uint8]:
         """(H, W, 3)."""
         hr, lr = self._pairs[i]
-        if lr is not None:
-            return read_rgb(lr, max_pixels=self._max_pixels)
-        return bicubic_down(read_rgb(hr, max_pixels=self._max_pixels), self.scale, border="clamp")
+        if lr is not None and not self._is_aligned:
+            return read_rgb(lr, max_pixels=self._data.max_pixels)
+        pixels = self.hr(i)
+        if self.degradation == BICUBIC:
+            return bicubic_down(pixels, self.scale, border=self.protocol.border)
+        given = {self.degradation: (lr,)} if lr is not None else {}
+        pair = ImagePair(key=self._keys[i], hr=hr, height=pixels.shape[0], width=pixels.shape[1], lr=given)
+        return lr_of(pair, pixels, self._data, self.degradation)
 
     def hr(self, i: int) -> NDArray[np.uint8]:
         """(S*H, S*W, 3)."""
-        hr = read_rgb(self._pairs[i][0], max_pixels=self._max_pixels)
+        hr = read_rgb(self._pairs[i][0], max_pixels=self._data.max_pixels)
         return np.ascontiguousarray(crop_to_multiple(hr, self.scale))
 
 
-def open_testset(folder: Path, scale: int, *, max_pixels: int = MAX_PIXELS) -> TestSet:
-    """The test images in `folder` for `scale`.
+def open_testset(
+    folder: Path,
+    scale: int,
+    *,
+    name: str | None = None,
+    degradation: str = BICUBIC,
+    protocol: Protocol | None = None,
+    otherwise: str = "benchmark-y",
+    data: DataParams | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> TestSet:
+    """The test images in `folder` for `scale`, under the name by which the set is known or `name`.
+
+    `protocol` None is the one by which the set is usually measured, `otherwise` where it is none of the usual ones.
+    `data` has the ranges and the seed of what is made here (unknown, second_order), and whether shifts are undone.
 
     Raises:
-        SourceError: there is no such folder, there are no images in it, or only some for another scale.
-        ImageError: lists every HR image without its LR image, and every pair whose sizes do not fit.
+        SourceError: there is no such folder, no images in it, only some for another scale, or none of the degradation.
+        ImageError: lists every HR image without its LR image and the reverse, what cannot be read, and what is too
+            small or of sizes that do not fit.
+        ConfigError: there is no such degradation.
     """
+    _check_degradation(degradation)
     if not folder.is_dir():
         raise SourceError(f"{folder}: is not a folder, expected one with test images")
-    pairs = _srf(folder, scale) or _beside(folder, scale) or {path.stem: (path, None) for path in images_in(folder)}
-    if not pairs:
+    data = data or DataParams(max_pixels=max_pixels)
+    found = layouts.find(folder, scale, degradation, max_pixels=data.max_pixels)
+    if not found.pairs:
         raise SourceError(
             f"{folder}: holds no test images, expected *_SRF_{scale}_HR.png, HR/ with LR_bicubic/X{scale}/, or images"
         )
-    _check_pairs(folder, scale, pairs, max_pixels)
-    name = folder.resolve().name
-    return TestSet(folder.resolve().parent.name if name.startswith("image_SRF_") else name, scale, pairs, max_pixels)
-
-
-def scales_of(folder: Path) -> tuple[int, ...]:
-    """The scales for which there are LR images in `folder`; none if they are made here, for any scale."""
-    return tuple(scale for scale in SCALES if _files_srf(folder, scale) or _folder(folder, _LR_FOLDERS, scale))
-
-
-def _files_srf(folder: Path, scale: int) -> list[Path]:
-    below = folder / f"image_SRF_{scale}"
-    found = [path for place in (folder, below) if place.is_dir() for path in images_in(place)]
-    return [path for path in found if (match := _SRF.fullmatch(path.stem)) and int(match["scale"]) == scale]
-
-
-def _srf(folder: Path, scale: int) -> dict[str, tuple[Path, Path | None]]:
-    """The pairs of the layout with SRF in its names."""
-    hr = _files_srf(folder, scale)
-    others = [other for other in SCALES if _files_srf(folder, other)]
-    if others and not hr:
-        has = ", ".join(f"x{other}" for other in others)
-        raise SourceError(f"{folder}: holds images for {has}, the model is for x{scale}; take a folder for x{scale}")
-    return {path.stem.partition("_SRF_")[0]: (path, path.with_stem(path.stem[:-2] + "LR")) for path in hr}
-
-
-def _beside(folder: Path, scale: int) -> dict[str, tuple[Path, Path | None]]:
-    """The pairs of a folder with one folder for HR and others for LR; without one for this scale, LR is made."""
-    hr_folder, lr_folder = _folder(folder, _HR_FOLDERS, scale), _folder(folder, _LR_FOLDERS, scale)
-    if hr_folder is None:
-        return {}
-    if lr_folder is None:
-        return {path.stem: (path, None) for path in images_in(hr_folder)}
-    lr = {path.stem.removesuffix(f"x{scale}"): path for path in images_in(lr_folder)}
-    missing = lr_folder / f"missing.x{scale}"
-    return {path.stem: (path, lr.get(path.stem, missing)) for path in images_in(hr_folder)}
-
-
-def _folder(folder: Path, patterns: Sequence[str], scale: int) -> Path | None:
-    """The first folder below `folder` that is called like one of `patterns` and holds images."""
-    found = (path for pattern in patterns for path in sorted(folder.glob(pattern.format(scale=scale))))
-    return next((path for path in found if path.is_dir() and images_in(path)), None)
-
-
-def _check_pairs(folder: Path, scale: int, pairs: Mapping[str, tuple[Path, Path | None]], max_pixels: int) -> None:
-    wrong = list(_wrong(scale, pairs, max_pixels))
+    _check_made(folder, found, degradation)
+    root = layouts.root_of(folder)
+    name = name or known(root.resolve().name, tuple(found.pairs))
+    chosen = protocol or PROTOCOLS[_usual(name) or otherwise]
+    wrong = [*found.offenders, *_wrong(scale, found, chosen, data.max_pixels)]
     if wrong:
         raise ImageError(f"{folder}: {len(wrong)} test images are wrong; bring or take out:{listed(wrong)}")
+    return TestSet(name, found, scale=scale, degradation=degradation, protocol=chosen, data=data)
 
 
-def _wrong(scale: int, pairs: Mapping[str, tuple[Path, Path | None]], max_pixels: int) -> Iterator[str]:
-    for hr, lr in pairs.values():
-        if lr is None:
-            continue
-        if not lr.is_file():
+def known(name: str, keys: Sequence[str]) -> str:
+    """The name by which a set of `keys` in a folder called `name` is known; says so where images are missing.
+
+    `Set5`, `DIV2K validation`, `Set14, 3 of 14 images`; a folder's own name where it is none of them.
+    """
+    if set(keys) <= _DIV2K_KEYS:
+        title, number = DIV2K, len(_DIV2K_KEYS)
+    else:
+        title, number = _KNOWN.get(name.lower().replace("-", "").replace("_", ""), (name, len(keys)))
+    return title if len(keys) == number else f"{title}, {len(keys)} of {number} images"
+
+
+def _usual(name: str) -> str | None:
+    """The protocol by which the set `name` is usually measured."""
+    if name.startswith(DIV2K):
+        return "div2k-rgb"
+    return "benchmark-y" if any(name.startswith(title) for title, _ in _KNOWN.values()) else None
+
+
+def _check_degradation(degradation: str) -> None:
+    if degradation not in TRACKS:
+        raise ConfigError(f"degradation: is {degradation!r}, expected {', '.join(TRACKS[:-1])} or {TRACKS[-1]}")
+
+
+def _check_made(folder: Path, found: layouts.Found, degradation: str) -> None:
+    """Whether LR that has to be made can be."""
+    is_made = any(lr is None for _, lr in found.pairs.values())
+    official = set(found.pairs) <= _DIV2K_KEYS and degradation == "unknown"
+    if is_made and degradation != BICUBIC and (degradation not in _SYNTHETIC or official):
+        raise SourceError(
+            f"{folder}: has no LR images of {degradation}, and they cannot be made here; expected "
+            f"{layouts.DIV2K_HR} with DIV2K_valid_LR_{degradation} beside it"
+        )
+
+
+def _wrong(scale: int, found: layouts.Found, protocol: Protocol, max_pixels: int) -> Iterator[str]:
+    """A line on everything that is wrong with a pair, as far as the files' headers tell."""
+    least = protocol.least_side(scale)
+    for hr, lr in found.pairs.values():
+        if lr is not None and not lr.is_file():
             yield f"{hr.name}: has no LR image for x{scale}"
             continue
-        (height, width), (low, narrow) = (read_size(path, max_pixels=max_pixels) for path in (hr, lr))
+        try:
+            height, width = read_size(hr, max_pixels=max_pixels)
+            low, narrow = read_size(lr, max_pixels=max_pixels) if lr else (height // scale, width // scale)
+        except ImageError as error:
+            yield str(error)
+            continue
         if (height // scale, width // scale) != (low, narrow):
             expected = f"{width // scale}x{height // scale}"
             yield f"{hr.name}: is {width}x{height}, its LR image {narrow}x{low}, expected {expected}"
+        elif min(low, narrow) * scale < least:
+            yield f"{hr.name}: is {width}x{height}, {protocol.name} at x{scale} needs {least} pixels a side"

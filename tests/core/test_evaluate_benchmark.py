@@ -101,7 +101,21 @@ def test_the_report_says_what_makes_its_numbers_comparable() -> None:
     report = evaluate({}, IMAGES, protocol=PROTOCOLS["div2k-rgb"], test_set="waves", precision="bf16")
     assert (report.scale, report.test_set, report.test_set_digest, report.precision) == (2, "waves", "d" * 64, "bf16")
     assert report.describe() == "x2, waves, div2k-rgb (RGB, 8 pixels shaved), bf16"
-    assert report.to_dict()["protocol"] == {"name": "div2k-rgb", "channel": "rgb", "shave_px": 8}
+    said = report.to_dict()["protocol"]
+    assert {key: said[key] for key in ("name", "channel", "shave_px", "border", "rounding")} == {
+        "name": "div2k-rgb",
+        "channel": "rgb",
+        "shave_px": 8,
+        "border": "mirror",
+        "rounding": "uint8",
+    }
+    assert said["ssim"] == {
+        "window_px": 11,
+        "sigma_px": 1.5,
+        "k": [0.01, 0.03],
+        "variance": "population",
+        "valid": True,
+    }
     assert evaluate({}, IMAGES, protocol=Y, test_set="waves").precision == "float32"
 
 
@@ -154,7 +168,7 @@ def test_a_report_that_is_none_is_one_clear_sentence(tmp_path: Path) -> None:
     wrong = [
         "{",
         "[]",
-        to_json({**whole, "version": 2}),
+        to_json({**whole, "version": 3}),
         to_json({**whole, "protocol": {**whole["protocol"], "shave_px": 6}}),
         to_json({**whole, "protocol": {**whole["protocol"], "name": "mine"}}),
         to_json({key: value for key, value in whole.items() if key != "test_set_digest"}),

@@ -22,7 +22,8 @@ def evaluated(height: int, width: int, **models: np.ndarray) -> Evaluated:
         model: ImageScore(model=model, image="cat", psnr=30.0 + i, ssim=0.9, seconds=0.1)
         for i, model in enumerate(results)
     }
-    return Evaluated(image="cat", hr=noise(height, width, 2), results=results, scores=scores)
+    hr = noise(height, width, 2)
+    return Evaluated(image="cat", hr=hr, results=results, scores=scores, lr=hr[::2, ::2])
 
 
 def mean_difference(a: np.ndarray, b: np.ndarray, box: Box) -> float:
@@ -83,7 +84,7 @@ def test_text_never_leaves_its_place() -> None:
     """A name too long is cut, an infinite PSNR can be written: nothing is drawn in the margins."""
     seen = evaluated(90, 120, **{"a-network-with-a-very-long-name-" * 5: noise(90, 120, 3)})
     scores = {model: ImageScore(model=model, image="x", psnr=math.inf, ssim=1.0, seconds=0) for model in seen.results}
-    long = Evaluated(image="W" * 500, hr=seen.hr, results=seen.results, scores=scores)
+    long = Evaluated(image="W" * 500, hr=seen.hr, results=seen.results, scores=scores, lr=seen.lr)
     drawn = gallery.picture(long, subtitle="also long " * 30)
     assert (drawn[:, : gallery.MARGIN] == 255).all()
     assert (drawn[:, -gallery.MARGIN :] == 255).all()

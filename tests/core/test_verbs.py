@@ -19,7 +19,7 @@ OPTIONS = {
     "shard": set(),
     "train": {"--run"},
     "status": {"run", "--watch"},
-    "evaluate": {"--model", "--images", "--output"},
+    "evaluate": {"--model", "--images", "--degradation", "--protocol", "--ensemble", "--output"},
     "fit-niqe": {"photographs", "--output"},
     "upscale": {"images", "--model", "--output", "--format", "--recursive", "--overwrite"}
     | {"--ensemble", "--memory", "--tile", "--precision"},

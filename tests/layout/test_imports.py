@@ -55,7 +55,9 @@ ROOMS = {
 # train and evaluate stand side by side: single modules of one that single modules of the other may use as well
 BESIDE = {
     "sr_core.train": {"sr_core.evaluate.metrics"},
+    "sr_core.evaluate.command": {"sr_core.train.run"},
     "sr_core.evaluate.folder": {"sr_core.train.weights"},
+    "sr_core.evaluate.learned": {"sr_core.train.weights"},
     "sr_core.evaluate.task": {f"sr_core.train.{name}" for name in ("exchange", "run", "start", "weights")},
 }
 TOOLS = {

@@ -1,0 +1,90 @@
+"""The verb `evaluate`: on this process or on each rank, a task's own images or folders of test images."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sr_core.errors import ConfigError
+from sr_core.evaluate.folder import BICUBIC, evaluate_folders
+from sr_core.evaluate.learned import OFF
+from sr_core.evaluate.records import EvalReport
+from sr_core.evaluate.tables import summary, table
+from sr_core.evaluate.task import evaluate_task, report_directory
+from sr_core.params import Params
+from sr_core.progress import QUIET, Progress, console
+from sr_core.train.run import model_directory
+from sr_core.train_params import ProtocolName
+from sr_core.world import World, open_world
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What was asked for; None and nothing stand for the default."""
+
+    models: Sequence[Path] | None = None
+    images: Sequence[str] | None = None  # folders; None: the task's validation images
+    degradations: Sequence[str] | None = None
+    protocol: ProtocolName | None = None
+    ensemble: bool = False
+    output: Path | None = None
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of --set alone, by section
+
+
+def run(request: Request, params: Params) -> None:
+    """Measures what is asked for, writes the reports and prints their tables, on the first rank.
+
+    Raises:
+        ConfigError: options that do not go together; and all that `evaluate_task` and `evaluate_folders` raise.
+    """
+    _check(request)
+    with contextlib.ExitStack() as stack:
+        world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
+        progress = stack.enter_context(console()) if world.is_first else QUIET
+        measured = _measured(request, params, world, progress)
+    if world.is_first:
+        _show(request, params, measured)
+
+
+def _check(request: Request) -> None:
+    for name, given in (("output", request.output), ("degradation", request.degradations)):
+        if given and not request.images:
+            raise ConfigError(f"--{name}: goes with --images; the report on a task has its place in data/reports")
+    if not request.images and len(request.models or ()) > 1:
+        raise ConfigError("--model: several go with --images; a task has one model")
+
+
+def _measured(request: Request, params: Params, world: World, progress: Progress) -> Sequence[tuple[EvalReport, Path]]:
+    models = request.models or [model_directory(params)]
+    if request.images:
+        return evaluate_folders(
+            request.images,
+            models,
+            params,
+            scale=request.changes.get("data", {}).get("scale"),
+            protocol=request.protocol or request.changes.get("evaluate", {}).get("protocol"),
+            degradations=request.degradations or (BICUBIC,),
+            ensemble=request.ensemble,
+            output=request.output,
+            world=world,
+            progress=progress,
+        )
+    if request.protocol:
+        params = dataclasses.replace(params, evaluate=dataclasses.replace(params.evaluate, protocol=request.protocol))
+    report = evaluate_task(params, model_dir=models[0], ensemble=request.ensemble, world=world, progress=progress)
+    return [(report, report_directory(params, models[0]))]
+
+
+def _show(request: Request, params: Params, measured: Sequence[tuple[EvalReport, Path]]) -> None:
+    screen = Console()
+    for report, _ in measured:
+        screen.print(table(report))
+    if len(measured) > 1:
+        screen.print(summary([report for report, _ in measured]))
+    if request.images and not params.evaluate.lpips_weights:
+        print(OFF)
+    for _, directory in measured:
+        print(f"report and pictures: {directory}")
