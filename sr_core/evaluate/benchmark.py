@@ -170,7 +170,7 @@ class _Row:
             trained_on = f"{card.dataset}, {card.degradation}"
         name = type(self.network).__name__.lower() if isinstance(self.network, Interpolation) else None
         return Facts(
-            num_parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+            num_parameters=_num_parameters(self.network),
             seconds_per_megapixel=seconds * 1e6 / pixels,
             architecture=card.model if card else name,
             preset=_preset_of(card) if card and not name else None,
@@ -282,14 +282,14 @@ def _over_ranks(
 
 def patiently(world: World, call: Callable[[], T]) -> T:
     """What `call` returns on this rank, however long it takes; an error on one ends all."""
+    return call() if world.size == 1 else world.meeting(call)  # type: ignore[return-value]
 
-    def result() -> T:
-        if error is not None:
-            raise error
-        return value  # type: ignore[return-value]
 
-    value, error = world.meeting(call) if world.size > 1 else (call(), None)
-    return world.on_all(result) if world.size > 1 else result()
+def _num_parameters(network: nn.Module) -> int | None:
+    """Of a network that is no Torch module inside (ONNX), what it says by an attribute of this name."""
+    said = getattr(network, "num_parameters", None)
+    counted = said if isinstance(said, int) else sum(parameter.numel() for parameter in network.parameters())
+    return counted if counted or isinstance(network, Interpolation) else None
 
 
 def _preset_of(card: Card) -> str | None:

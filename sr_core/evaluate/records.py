@@ -49,7 +49,7 @@ class Mean:
 class Facts:
     """What is known of a network of the table."""
 
-    num_parameters: int
+    num_parameters: int | None  # None: the network does not tell
     seconds_per_megapixel: float  # of HR, upscaling alone, over all images
     architecture: str | None = None  # its name in the table of networks
     preset: str | None = None

@@ -180,7 +180,7 @@ def _trained_on(report: EvalReport, model: str) -> str:
     facts = report.facts.get(model)
     if facts is None:
         return ""
-    return facts.trained_on or ("nothing" if not facts.num_parameters else "not known")
+    return facts.trained_on or ("nothing" if facts.num_parameters == 0 else "not known")
 
 
 def _table_of_published(report: EvalReport) -> Table:

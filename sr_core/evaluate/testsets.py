@@ -110,13 +110,14 @@ def open_testset(
     name: str | None = None,
     degradation: str = BICUBIC,
     protocol: Protocol | None = None,
-    otherwise: str = "benchmark-y",
+    otherwise: str | None = None,
     data: DataParams | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> TestSet:
     """The test images in `folder` for `scale`, under the name by which the set is known or `name`.
 
-    `protocol` None is the one by which the set is usually measured, `otherwise` where it is none of the usual ones.
+    `protocol` None is the one by which the set is usually measured, `otherwise` (or benchmark-y) where it is none of the
+    usual ones. Whoever names one of the two has the images' sizes checked for it as well.
     `data` has the ranges and the seed of what is made here (unknown, second_order), and whether shifts are undone.
 
     Raises:
@@ -137,8 +138,8 @@ def open_testset(
     _check_made(folder, found, degradation)
     root = layouts.root_of(folder)
     name = name or known(root.resolve().name, tuple(found.pairs))
-    chosen = protocol or PROTOCOLS[_usual(name) or otherwise]
-    wrong = [*found.offenders, *_wrong(scale, found, chosen, data.max_pixels)]
+    chosen = protocol or PROTOCOLS[_usual(name) or otherwise or "benchmark-y"]
+    wrong = [*found.offenders, *_wrong(scale, found, chosen if protocol or otherwise else None, data.max_pixels)]
     if wrong:
         raise ImageError(f"{folder}: {len(wrong)} test images are wrong; bring or take out:{listed(wrong)}")
     return TestSet(name, found, scale=scale, degradation=degradation, protocol=chosen, data=data)
@@ -179,9 +180,9 @@ def _check_made(folder: Path, found: layouts.Found, degradation: str) -> None:
         )
 
 
-def _wrong(scale: int, found: layouts.Found, protocol: Protocol, max_pixels: int) -> Iterator[str]:
+def _wrong(scale: int, found: layouts.Found, protocol: Protocol | None, max_pixels: int) -> Iterator[str]:
     """A line on everything that is wrong with a pair, as far as the files' headers tell."""
-    least = protocol.least_side(scale)
+    least = protocol.least_side(scale) if protocol else 0
     for hr, lr in found.pairs.values():
         if lr is not None and not lr.is_file():
             yield f"{hr.name}: has no LR image for x{scale}"
@@ -195,5 +196,5 @@ def _wrong(scale: int, found: layouts.Found, protocol: Protocol, max_pixels: int
         if (height // scale, width // scale) != (low, narrow):
             expected = f"{width // scale}x{height // scale}"
             yield f"{hr.name}: is {width}x{height}, its LR image {narrow}x{low}, expected {expected}"
-        elif min(low, narrow) * scale < least:
+        elif protocol and min(low, narrow) * scale < least:
             yield f"{hr.name}: is {width}x{height}, {protocol.name} at x{scale} needs {least} pixels a side"
