@@ -116,9 +116,9 @@ def open_testset(
 ) -> TestSet:
     """The test images in `folder` for `scale`, under the name by which the set is known or `name`.
 
-    `protocol` None is the one by which the set is usually measured, `otherwise` (or benchmark-y) where it is none of the
-    usual ones. Whoever names one of the two has the images' sizes checked for it as well.
-    `data` has the ranges and the seed of what is made here (unknown, second_order), and whether shifts are undone.
+    `protocol` None is the one by which the set is usually measured, `otherwise` (or benchmark-y) where it is none of
+    the usual ones. Whoever names one of the two has the images' sizes checked for it as well. `data` has the ranges and
+    the seed of what is made here (unknown, second_order), and whether shifts are undone.
 
     Raises:
         SourceError: there is no such folder, no images in it, only some for another scale, or none of the degradation.
