@@ -34,7 +34,7 @@ _EXPECTED = (
     "expected torchvision's alexnet-owt-7be5be79.pth and the authors' v0.1/alex.pth, or vgg16-397923af.pth and "
     "v0.1/vgg.pth, or one file with both"
 )
-_LINEAR = re.compile(r"(?:lin|lins\.)(\d)\.(?:model\.)?1\.weight")
+_LINEAR = re.compile(r"lin(?:s\.)?(\d)\.(?:model\.)?1\.weight")
 _SLICED = re.compile(r"net\.slice\d\.(\d+\.(?:weight|bias))")
 
 # (input, output, kernel, stride, padding); an integer is a max pooling of that side with stride 2
