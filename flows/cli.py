@@ -25,6 +25,7 @@ PIPELINE: Mapping[str, tuple[str, str]] = {
     "launch": ("flows.launch", "train with Ray alone"),
     "track": ("flows.track", "ship training runs to MLflow"),
     "promote": ("flows.promote", "make a registered version champion"),
+    "lineage": ("flows.lineage", "where a registered model comes from, and what of it is so"),
     "rollback": ("flows.rollback", "give the title back to the champion before"),
     "web": ("serving.web.command", "a page on which photographs are enlarged"),
     "vote": ("serving.vote_page", "a blind test of a comparison's pictures"),

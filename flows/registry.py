@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flows import history
+from flows import history, origin
 from flows.champion import Decision, Figures, PerceptualFigures, RegisteredVersion, decide
 from flows.model_version import data_tags, description, log_version, version_tags
 from flows.track import find_or_create, flatten, ship
@@ -81,6 +81,7 @@ def register(params: config.Params, model_dir: Path, report_dir: Path) -> Regist
         # the figures come first: a champion without them, after a crash, could not be compared with
         for key, value in (version_tags(card, run_id) | data_tags(params, card) | figures.to_tags()).items():
             client.set_model_version_tag(name, str(version), key, value)
+        origin.write(client, run_id, name, version, origin.origin_of(params, card))
         with alone(client, name) as still:
             holder = history.holder_of(client, name, history.CHAMPION)
             decision = _decide(client, name, figures, holder)

@@ -42,6 +42,10 @@ def champion(client) -> int:
     return int(client.get_model_version_by_alias(NAME, "champion").version)
 
 
+def aliases(client) -> dict[str, int]:
+    return {alias: int(number) for alias, number in client.get_registered_model(NAME).aliases.items()}
+
+
 def test_the_champion_changes_only_for_a_better_version_measured_the_same_way(params, client):
     assert register(params, 1, 28.0).champion
     assert champion(client) == 1
@@ -73,16 +77,16 @@ def test_the_champion_changes_only_for_a_better_version_measured_the_same_way(pa
 def test_what_a_person_rolled_back_does_not_return_by_itself(params, client):
     register(params, 1, 28.0)
     better = register(params, 2, 28.5)
-    assert client.get_registered_model(NAME).aliases == {"champion": "2"}
+    assert aliases(client) == {"champion": 2}
     promote.rollback(NAME, reason="it rings", uri=params.track.uri)
     again = register(params, 2, 28.5)  # as `dvc repro` and a flow that goes on do
     assert again.version == better.version
     assert again.reason == "refused: was rolled back (it rings); promote it if that is over"
-    assert client.get_registered_model(NAME).aliases == {"champion": "1", "challenger": "2"}
+    assert aliases(client) == {"champion": 1, "challenger": 2}
     promote.promote(f"models:/{NAME}@challenger", reason="it is over", uri=params.track.uri)
     assert register(params, 2, 28.5).champion
     refused = register(params, 3, 28.4)
-    assert client.get_registered_model(NAME).aliases == {"champion": "2", "challenger": str(refused.version)}
+    assert aliases(client) == {"champion": 2, "challenger": refused.version}
 
 
 def test_the_same_weights_are_the_same_version(params, client):
@@ -119,6 +123,7 @@ def test_a_version_says_where_it_comes_from(params, client):
         "sr.psnr": "28.0",
         "sr.ssim": "0.8",
         "sr.champion_decision": version.reason,
+        "sr.lineage": f"lineage/{card.weights_sha256[:16]}.json",
     }
 
 

@@ -63,7 +63,7 @@ BESIDE = {
 TOOLS = {
     "ray": {f"flows/{name}.py" for name in ("cluster", "courier", "launch", "notice", "shard_tasks", "workers")},
     "mlflow": {
-        *("flows/track.py", "flows/registry.py", "flows/model_version.py", "flows/compare_run.py"),
+        *(f"flows/{name}.py" for name in ("track", "registry", "model_version", "lineage", "compare_run")),
         *(f"serving/{name}.py" for name in ("store", "registered", "pyfunc")),
     },
     "dvc": {"flows/versions.py"},
