@@ -46,21 +46,23 @@ class Acts:
         protocol: str,
         bar: parts.Bar,
     ) -> Iterator[tuple[Any, ...]]:
-        """Message, (bicubic, model), facts and download, twice: when the work begins and when it has ended."""
+        """Message, (bicubic, model), their controls, facts and download: when the work begins, and when it ends."""
         import gradio as gr
 
-        yield WORKING, None, "", gr.DownloadButton(visible=False)
+        nothing = None, gr.Row(visible=False), "", gr.DownloadButton(visible=False)
+        yield WORKING, *nothing
         self._bars[session] = bar
         try:
             outcome = self._work(session, photo, model, version, original, protocol, bar)
         except SrError as error:
-            yield _alert(error), None, "", gr.DownloadButton(visible=False)
-            raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from None
+            yield _alert(error), *nothing
+            # for programs that call; people read the line above
+            raise gr.Error(str(error), visible=False, print_exception=False) from None
         finally:
             self._bars.pop(session, None)
         label = f"Download {outcome.result.name} ({size_text(outcome.result.stat().st_size)})"
         download = gr.DownloadButton(label, value=str(outcome.result), visible=True)
-        yield "", (str(outcome.bicubic), str(outcome.result)), facts(outcome), download
+        yield "", (str(outcome.bicubic), str(outcome.result)), gr.Row(visible=True), facts(outcome), download
 
     def _work(
         self,

@@ -8,6 +8,7 @@ sr web --memory 1G              on one core and 1 GB
 import argparse
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -133,7 +134,7 @@ def _launch(page: Any, arguments: argparse.Namespace, limits: Limits) -> None:
     try:
         page.launch(
             server_name=arguments.host,
-            server_port=arguments.port,
+            server_port=arguments.port or _free_port(arguments.host),
             quiet=True,
             prevent_thread_lock=True,
             ssr_mode=False,
@@ -150,6 +151,12 @@ def _launch(page: Any, arguments: argparse.Namespace, limits: Limits) -> None:
         raise SrError(
             f"--port: {arguments.host}:{arguments.port} cannot be listened at ({error}); choose another"
         ) from None
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 def _wait() -> None:

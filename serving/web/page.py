@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,25 @@ TITLE = "Super-resolution"
 INTRODUCTION = "Choose a photograph and a model; the model makes it larger. Nothing leaves this server."
 VOTES = "serving.vote_page"
 MOST_WAITING = 32
+MOVE_LINE = "(position) => ({__type__: 'update', slider_position: position})"
+# as if the wheel were turned over the middle of the pictures; each notch is 5 %
+ZOOM = """() => {
+  const picture = document.querySelector('#slider img'), box = picture.getBoundingClientRect();
+  const middle = {clientX: box.x + box.width / 2, clientY: box.y + box.height / 2};
+  for (let notch = 0; notch < 8; notch++)
+    picture.dispatchEvent(new WheelEvent('wheel', {deltaY: %d, bubbles: true, cancelable: true, ...middle}));
+}"""
+# thumbnails are pictures without words, for whoever hears the page
+NAME_SAMPLES = """() => {
+  const names = %s, name = () => document.querySelectorAll('#samples button')
+    .forEach((button, i) => button.setAttribute('aria-label', 'sample photograph ' + names[i]));
+  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+  name();
+}"""
 CSS = """
 footer { display: none !important; }
 .gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
+#message:not(:has(p)) { display: none; }
 #message p { margin: 0; }
 #message p[role=alert] { padding: .75em 1em; border-left: 4px solid #b91c1c; background: #b91c1c18; }
 #note { font-size: .85em; opacity: .8; }
@@ -47,12 +64,16 @@ class Outputs:
 
     message: Any
     slider: Any
+    controls: Any  # of the slider: a row, shown with it
+    line: Any
+    zoom_in: Any
+    zoom_out: Any
     facts: Any
     download: Any
 
     def all(self) -> list[Any]:
-        """In the order in which `Acts.enlarge` gives their values."""
-        return [self.message, self.slider, self.facts, self.download]
+        """Those that `Acts.enlarge` gives values to, in its order."""
+        return [self.message, self.slider, self.controls, self.facts, self.download]
 
 
 def build(shop: Shop) -> "gr.Blocks":
@@ -75,6 +96,7 @@ def build(shop: Shop) -> "gr.Blocks":
             with gr.Tab("Vote"):
                 importlib.import_module(VOTES).build(shop.root / "compare", shop.root / "opinions")
         _wire(acts, inputs, outputs)
+        _wire_looking(page, shop, outputs)
         _wire_arrival(page, acts, inputs, comparison)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=8)
     return page
@@ -130,19 +152,30 @@ def _samples(shop: Shop) -> Any:
 def _outputs() -> Outputs:
     import gradio as gr
 
+    message = gr.HTML("", elem_id="message")
+    slider = gr.ImageSlider(
+        label="Bicubic (left), model (right)",
+        format="png",
+        type="filepath",
+        interactive=False,
+        max_height=560,
+        buttons=["fullscreen"],
+        elem_id="slider",
+    )
+    # the line can be dragged and the wheel turned, but neither has a key of its own
+    with gr.Row(visible=False, elem_id="controls") as controls:
+        line = gr.Slider(0, 100, 50, step=1, label="Line between them, in percent", scale=3, elem_id="line")
+        zoom_in = gr.Button("Zoom in", min_width=80, elem_id="zoom-in")
+        zoom_out = gr.Button("Zoom out", min_width=80, elem_id="zoom-out")
     return Outputs(
-        message=gr.HTML("", elem_id="message"),
-        slider=gr.ImageSlider(
-            label="Bicubic (left), model (right)",
-            format="png",
-            type="filepath",
-            interactive=False,
-            max_height=560,
-            buttons=["fullscreen"],
-            elem_id="slider",
-        ),
+        message=message,
+        slider=slider,
+        controls=controls,
+        line=line,
+        zoom_in=zoom_in,
+        zoom_out=zoom_out,
         facts=gr.Markdown("", elem_id="facts"),
-        download=gr.DownloadButton("Download the result", visible=False, elem_id="download"),
+        download=gr.DownloadButton("Download the result", visible=False, variant="primary", elem_id="download"),
     )
 
 
@@ -192,6 +225,14 @@ def _wire(acts: Acts, inputs: Inputs, outputs: Outputs) -> None:
     if inputs.samples is not None:
         chosen = [inputs.samples, inputs.model, inputs.version]
         inputs.samples.click(take_sample, chosen, [inputs.photo, inputs.original], api_visibility="private")
+
+
+def _wire_looking(page: "gr.Blocks", shop: Shop, outputs: Outputs) -> None:
+    """What the browser does by itself."""
+    outputs.line.input(None, [outputs.line], [outputs.slider], js=MOVE_LINE)
+    outputs.zoom_in.click(None, js=ZOOM % -1)
+    outputs.zoom_out.click(None, js=ZOOM % 1)
+    page.load(None, js=NAME_SAMPLES % json.dumps([sample.name.replace("_", " ") for sample in shop.samples]))
 
 
 def _wire_arrival(page: "gr.Blocks", acts: Acts, inputs: Inputs, comparison: tuple[Any, Any, Any]) -> None:

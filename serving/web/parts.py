@@ -26,7 +26,7 @@ def photograph(**options: Any) -> Any:
         return getattr(payload, "path", None)
 
     kind = _subclass(gr.Image, preprocess=path_of, async_move_resource_to_block_cache=move)
-    return kind(type="filepath", format="png", sources=["upload", "clipboard"], **options)
+    return kind(type="filepath", format="png", sources=["upload", "clipboard"], alt_text="what you chose", **options)
 
 
 def choice(**options: Any) -> Any:

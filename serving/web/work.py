@@ -22,6 +22,7 @@ from serving.web.registry import fetched
 from sr_core.data.pictures import Picture, read_picture, write_picture
 from sr_core.errors import ConfigError, ImageError, SrError
 from sr_core.evaluate.metrics import PROTOCOLS, Protocol, psnr, ssim
+from sr_core.params import SCALES
 from sr_core.progress import QUIET, Progress
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ class Workshop:
         """
         with self._lock:
             try:
-                picture = self._read(photograph, version.scale)
-                hr = self._read(original, None) if original else None
+                picture = self._read(photograph, version.scale or min(SCALES))
+                hr = self._read(original, 1) if original else None
                 model = self._open(version, say)
                 self._check_result(picture, model.card.scale)
                 if hr is not None:
@@ -106,11 +107,13 @@ class Workshop:
             finally:
                 trim()
 
-    def _read(self, path: Path, scale: int | None) -> Picture:
-        most = self.limits.max_pixels
-        if scale:
-            most = min(most, self.limits.max_result_pixels // scale**2)
-        return read_picture(path, name=path.name, max_pixels=most)
+    def _read(self, path: Path, scale: int) -> Picture:
+        """Refuses before it is decoded what would become too large a result."""
+        most = min(self.limits.max_pixels, self.limits.max_result_pixels // scale**2)
+        try:
+            return read_picture(path, name=path.name, max_pixels=most)
+        except ImageError as error:
+            raise ImageError(str(error).replace("data.max_pixels", "this page's limit of")) from None
 
     def _open(self, version: Version, say: Say) -> "LoadedModel":
         if self._opened is None or self._opened[0] != version:

@@ -1,0 +1,225 @@
+"""The web page in a real browser: one server and one visit for all that people do there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from web_server import SCALE, TILE, Served, served
+
+from serving.models import open_any
+from sr_core.data.pictures import read_picture
+from sr_core.evaluate.metrics import PROTOCOLS, psnr, ssim
+from sr_core.upscale import settings_of, upscale_picture
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+HEIGHT, WIDTH = 45, 71  # odd, and 2 x 3 tiles
+COMPARISON = "<!doctype html><title>c</title><h1>EDSR before bicubic</h1>"
+PAGE_S = 8_000
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium")
+
+
+class Visit:
+    """A page in a browser, and what it asked for and complained of."""
+
+    def __init__(self, page, server: Served) -> None:
+        self.page, self.server = page, server
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def choose(self, label: str, value: str) -> None:
+        box = self.page.get_by_role("combobox", name=label, exact=True)
+        box.click()
+        self.page.get_by_role("option", name=value, exact=True).click()
+        playwright.expect(box).to_have_value(value)
+
+    def upload(self, field: str, path: Path) -> None:
+        remove = self.page.locator(f"{field} [aria-label='Remove Image']")
+        if remove.count():
+            remove.click()
+        self.page.locator(f"{field} input[type=file]").set_input_files(path)
+        remove.wait_for(timeout=PAGE_S)
+
+    def enlarge(self, photo: Path) -> Path:
+        """The file that the download button gives."""
+        self.upload("#photograph", photo)
+        self.page.locator("#enlarge").click()
+        button = self.page.locator("#download", has_text=photo.stem)
+        button.wait_for(timeout=PAGE_S)
+        with self.page.expect_download() as download:
+            button.click()
+        return Path(download.value.path())
+
+    def zoom(self) -> float:
+        return float(re.search(r"scale\(([\d.]+)\)", self.page.locator("#slider img").first.get_attribute("style"))[1])
+
+    def line(self) -> float:
+        """Where the slider's line is: the part of the model's picture that is hidden, in percent."""
+        style = self.page.locator("#slider img").last.get_attribute("style")
+        return float(re.search(r"clip-path: inset\(0(?:px)? 0(?:px)? 0(?:px)? ([\d.]+)%\)", style)[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("web")
+    (root / "compare" / "first").mkdir(parents=True)
+    (root / "compare" / "first" / "index.html").write_text(COMPARISON)
+    with served(root, "--max-upload", "1M") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def visit(browser, server):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PAGE_S)
+    one = Visit(page, server)
+    page.goto(server.url)
+    page.locator("#enlarge").wait_for()
+    one.choose("Model", "edsr-x2-test")
+    return one
+
+
+def photograph(path: Path, mode: str, height: int = HEIGHT, width: int = WIDTH) -> Path:
+    channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+    pixels = np.random.default_rng(len(mode)).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    Image.fromarray(pixels.squeeze(), mode).save(path)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_what_is_downloaded_has_the_pixels_of_the_python_call(visit, tmp_path, mode):
+    photo = photograph(tmp_path / f"odd-{mode}.png", mode)
+    found = read_picture(visit.enlarge(photo).read_bytes())
+    loaded = open_any(str(visit.server.model))
+    assert min(HEIGHT, WIDTH) > TILE  # at least 4 tiles
+    expected = upscale_picture(loaded.network, read_picture(photo), settings_of(loaded.card))
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert found.pixels.shape == (HEIGHT * SCALE, WIDTH * SCALE, 1 if mode == "L" else 3)
+    assert (found.alpha is None) == (mode != "RGBA")
+    if mode == "RGBA":
+        np.testing.assert_array_equal(found.alpha, expected.alpha)
+
+
+def test_the_line_moves_by_mouse_and_by_key(visit, tmp_path):
+    visit.enlarge(photograph(tmp_path / "line.png", "RGB"))
+    assert visit.line() == 50
+    box = visit.page.locator("#slider [role=none]").first.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    visit.page.mouse.move(box["x"] + box["width"] / 2, middle)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + box["width"] * 0.2, middle, steps=5)
+    visit.page.mouse.up()
+    assert visit.line() == pytest.approx(20, abs=4)
+    visit.page.locator("#line input[type=range]").focus()
+    for _ in range(10):
+        visit.page.keyboard.press("ArrowRight")
+    visit.page.wait_for_function("document.querySelectorAll('#slider img')[1].style.clipPath.match(/(60|59.9\\d*)%/)")
+
+
+def test_the_pictures_are_zoomed_by_button_and_by_wheel(visit, tmp_path):
+    visit.enlarge(photograph(tmp_path / "zoom.png", "RGB"))
+    assert visit.zoom() == 1
+    visit.page.locator("#zoom-in").click()
+    visit.page.wait_for_timeout(500)
+    larger = visit.zoom()
+    assert larger > 1.3
+    box = visit.page.locator("#slider").bounding_box()
+    visit.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    visit.page.mouse.wheel(0, -100)
+    visit.page.wait_for_timeout(500)
+    assert visit.zoom() > larger
+    visit.page.locator("#zoom-out").click()
+    visit.page.locator("#zoom-out").click()
+    visit.page.wait_for_timeout(500)
+    assert visit.zoom() == 1
+
+
+def test_against_an_original_it_is_measured_by_a_named_protocol(visit, tmp_path):
+    photo, original = photograph(tmp_path / "small.png", "RGB", 20, 30), tmp_path / "large.png"
+    photograph(original, "RGB", 20 * SCALE, 30 * SCALE)
+    visit.page.get_by_role("button", name="Compare with an original").click()
+    visit.upload("#original", original)
+    visit.choose("Protocol of PSNR and SSIM", "whole-rgb")
+    result, hr = read_picture(visit.enlarge(photo).read_bytes()).pixels, read_picture(original).pixels
+    about = {"protocol": PROTOCOLS["whole-rgb"], "scale": SCALE}
+    cells = visit.page.locator("#facts tr", has_text="edsr").locator("td").all_text_contents()
+    assert cells == ["edsr", f"{psnr(result, hr, **about):.2f} dB", f"{ssim(result, hr, **about):.4f}"]
+    playwright.expect(visit.page.locator("#facts")).to_contain_text("whole-rgb (RGB, whole image)")
+    visit.page.locator("#original [aria-label='Remove Image']").click()
+
+
+def test_a_sample_comes_with_its_original(visit):
+    visit.page.get_by_role("button", name="sample photograph chelsea").click()
+    visit.page.locator("#original [aria-label='Remove Image']").wait_for()
+    visit.page.locator("#enlarge").click()
+    visit.page.locator("#download", has_text=f"chelsea-x{SCALE}.png").wait_for()
+    playwright.expect(visit.page.locator("#facts")).to_contain_text("dB")
+    visit.page.locator("#original [aria-label='Remove Image']").click()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("text.png", b"this is text", "text.png: is no PNG"),
+        ("empty.jpg", b"", "is no PNG"),
+        ("a.svg", b"<svg/>", "a.svg: is no"),
+    ],
+)
+def test_a_wrong_file_gets_a_message_on_the_page(visit, tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    visit.upload("#photograph", tmp_path / name)
+    visit.page.locator("#enlarge").click()
+    alert = visit.page.locator("#message [role=alert]")
+    playwright.expect(alert).to_contain_text(says, timeout=PAGE_S)
+    playwright.expect(visit.page.locator("#download")).to_be_hidden()
+
+
+def test_comparisons_and_votes_have_their_tabs(visit):
+    visit.page.get_by_role("tab", name="Comparisons").click()
+    frame = visit.page.frame_locator("#frame iframe")
+    playwright.expect(frame.get_by_role("heading")).to_have_text("EDSR before bicubic")
+    visit.page.get_by_role("tab", name="Vote").click()
+    playwright.expect(visit.page.locator(".booth")).to_be_visible()
+    visit.page.get_by_role("tab", name="Enlarge").click()
+
+
+def test_everything_that_is_operated_has_a_name(visit):
+    nameless = visit.page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, textarea')].filter(one =>
+            one.offsetParent && !one.innerText?.trim() && !one.ariaLabel && !one.labels?.length && one.type != 'file'
+        ).map(one => one.outerHTML.slice(0, 200))"""
+    )
+    assert nameless == []
+
+
+def test_a_telephone_shows_the_page_without_scrolling_sideways(visit):
+    visit.page.set_viewport_size({"width": 400, "height": 800})
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 400
+    visit.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_nothing_was_asked_of_anyone_else_and_nothing_went_wrong(visit):
+    """The last test of the visit."""
+    elsewhere = [url for url in visit.requests if not url.startswith((visit.server.url, "data:", "blob:"))]
+    assert elsewhere == []
+    assert len(visit.requests) > 50
+    assert sorted(set(visit.complaints)) == []
