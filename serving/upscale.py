@@ -15,7 +15,8 @@ from sr_core.train.weights import LoadedModel
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Enlarges what the arguments name; returns the exit code."""
-    return library.main(["upscale", *(sys.argv[1:] if argv is None else argv)], open_model=_open)
+    arguments = ["upscale", *(sys.argv[1:] if argv is None else argv)]
+    return library.main(arguments, open_model=_open, called="sr")
 
 
 def _open(name: str, scale: int) -> LoadedModel:

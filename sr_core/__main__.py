@@ -30,9 +30,17 @@ if TYPE_CHECKING:
 PARAMS = "params.yaml"
 
 
-def main(argv: Sequence[str] | None = None, *, open_model: "Callable[[str, int], LoadedModel] | None" = None) -> int:
-    """Runs one verb; returns the exit code. `open_model` finds more models than this library knows, for upscale."""
-    arguments = _parser().parse_args(argv)
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    open_model: "Callable[[str, int], LoadedModel] | None" = None,
+    called: str = "python -m sr_core",
+) -> int:
+    """Runs one verb; returns the exit code.
+
+    `open_model` finds more models than this library knows, for upscale; `called` is what the usage begins with.
+    """
+    arguments = _parser(called).parse_args(argv)
     arguments.open_model = open_model
     try:
         faults.point("import")
@@ -46,8 +54,8 @@ def main(argv: Sequence[str] | None = None, *, open_model: "Callable[[str, int],
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sr_core", description=(__doc__ or "").partition("\n")[0])
+def _parser(called: str = "python -m sr_core") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=called, description=(__doc__ or "").partition("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     inspect = _verb(verbs, "inspect", _inspect, "look at the photographs before anything is built of them")
     inspect.add_argument("dataset", nargs="?", help="sample, div2k, a folder of photographs or of shards")

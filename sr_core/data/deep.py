@@ -32,9 +32,8 @@ def read_png(file: ImageFile) -> NDArray[Any]:
         import imagecodecs
     except ImportError:
         raise _absent(file, "imagecodecs") from None
-    with file.open() as stream:
-        data = stream.read()
-    pixels: NDArray[Any] = imagecodecs.png_decode(data)
+    with file.mapped() as data:
+        pixels: NDArray[Any] = imagecodecs.png_decode(data)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 

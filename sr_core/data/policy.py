@@ -111,6 +111,12 @@ FILES: Mapping[str, Rule] = {
     "transparent pixels": _kept(
         "refused", "flatten it onto a colour; alpha that is opaque everywhere is left out", "alpha is kept"
     ),
+    "TIFF of colours multiplied by alpha": Rule(
+        training="refused",
+        upscaling="converted",
+        note="where it is transparent",
+        enlarged="divided by alpha again, and rounded",
+    ),
     "palette with a transparent colour": Rule(
         training="refused",
         upscaling="converted",

@@ -18,7 +18,8 @@ from sr_core.data.pictures import Picture, check_format, encode_picture, read_pi
 from sr_core.data.policy import MAX_PIXELS
 from sr_core.errors import ConfigError, ImageError, SrError, explained, listed, shown
 from sr_core.models.card import Card
-from sr_core.progress import QUIET, Progress, console
+from sr_core.progress import QUIET, Progress, console, size_text
+from sr_core.upscale.free import free_bytes
 from sr_core.upscale.jobs import STANDARD, Job, plan
 from sr_core.upscale.pictures import Settings, settings_of, upscale_picture
 from sr_core.upscale.tiles import fastest_device
@@ -136,6 +137,7 @@ def _upscale(network: nn.Module, job: Job, settings: Settings | None, max_pixels
         check_format(picture, job.format, scale=network.scale)  # type: ignore[arg-type]
     except ImageError as error:
         raise ImageError(f"{shown(job.source or STANDARD)}: {error}") from None
+    _check_memory(job, picture, network.scale)  # type: ignore[arg-type]
     enlarged = upscale_picture(network, picture, settings, device=fastest_device(), progress=progress)
     del picture
     try:
@@ -147,13 +149,26 @@ def _upscale(network: nn.Module, job: Job, settings: Settings | None, max_pixels
         raise SrError(f"{place}: cannot be written ({error.strerror or error})") from None
 
 
+def _check_memory(job: Job, picture: Picture, scale: int) -> None:
+    """Refuses a result for which there is no memory: the system would grant it, and end the process later."""
+    alpha = 0 if picture.alpha is None else picture.alpha.nbytes
+    needed, free = scale**2 * (picture.pixels.nbytes + alpha), free_bytes()
+    if free is not None and needed > free:
+        height, width = (scale * side for side in picture.pixels.shape[:2])
+        raise SrError(
+            f"{shown(job.source or STANDARD)}: the result of {width}x{height} pixels takes {size_text(needed)} of "
+            f"memory, and {size_text(free)} are free; enlarge a part of it, or end what else uses memory"
+        )
+
+
 def _write(job: Job, picture: Picture) -> None:
     if job.target is not None:
         write_picture(job.target, picture, job.format)
         return
-    data = encode_picture(picture, job.format)
+    left = memoryview(encode_picture(picture, job.format))
     try:
-        sys.stdout.buffer.write(data)
+        while left:  # a write may take a part only, where Python was told not to buffer
+            left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         # or the interpreter would try once more when it ends, and say so

@@ -99,6 +99,13 @@ def sixteen_bit_tiff(folder: Path) -> Path:
     return folder / "a.tif"
 
 
+def multiplied(data: bytes) -> bytes:
+    """A TIFF with alpha (tag 338, of one short) whose colours are said to be multiplied by it."""
+    order = "<" if data[:2] == b"II" else ">"
+    at = data.index(struct.pack(order + "HHI", 338, 3, 1)) + 8
+    return data[:at] + struct.pack(order + "H", 1) + data[at + 2 :]
+
+
 def half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
@@ -134,6 +141,7 @@ BY_MODE: dict[str, Make] = {
 }
 FILES: dict[str, Make] = {
     "transparent pixels": of("a.png", with_alpha("RGBA", 254)),
+    "TIFF of colours multiplied by alpha": changed(of("a.tif", with_alpha("RGBA", 254)), multiplied),
     "palette with a transparent colour": of("a.png", palette(transparent=0)),
     "transparent colour that does not occur": of("a.png", palette(transparent=200)),
     "16-bit RGB PNG": lambda folder: sixteen_bit_rgb(folder / "a.png"),

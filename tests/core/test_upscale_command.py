@@ -20,6 +20,7 @@ from sr_core.data.pictures import read_picture
 from sr_core.errors import ConfigError, ImageError, SrError
 from sr_core.models.card import Card
 from sr_core.upscale import command
+from sr_core.upscale.free import free_bytes
 from sr_core.upscale.jobs import plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,6 +208,24 @@ def test_standard_input_becomes_standard_output_anywhere(here: Path) -> None:
     assert names(here) == []
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_and_one_that_takes_all(here: Path, unbuffered: str) -> None:
+    write_png(here / "a.png", noise(300, 300))
+    command = [sys.executable, "-m", "sr_core", "upscale", "a.png", "--output", "-", *NEAREST]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": unbuffered}
+    whole = subprocess.run(command, capture_output=True, env=environment, check=True)
+    np.testing.assert_array_equal(read_picture(whole.stdout).pixels, doubled(noise(300, 300)))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.read(10)
+        child.stdout.close()
+        error = child.stderr.read().decode()
+    assert child.returncode == 1
+    assert error.splitlines()[-1] == "upscale: standard output: cannot be written (Broken pipe)"
+    assert "Exception ignored" not in error
+
+
 class Pipe:
     """What stands for standard input or output."""
 
@@ -341,6 +360,30 @@ def test_odd_names_are_shown_on_one_line(here: Path, capfd: pytest.CaptureFixtur
     (here / "short.png").rename("x" * 250 + ".png")
     assert upscale("x" * 250 + ".png") == SrError.exit_code
     assert capfd.readouterr().err.endswith("-x2.png: File name too long\n")
+
+
+def test_a_result_that_memory_does_not_suffice_for_is_not_begun(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_png(here / "a.png", noise(40, 50))
+    monkeypatch.setattr(command, "free_bytes", lambda: 4 * 40 * 50 * 3 - 1)
+    assert upscale("a.png") == SrError.exit_code
+    assert "a.png: the result of 100x80 pixels takes 24 kB of memory, and 24 kB are free" in capsys.readouterr().err
+    monkeypatch.setattr(command, "free_bytes", lambda: 4 * 40 * 50 * 3)
+    assert upscale("a.png") == 0
+
+
+def test_free_memory_is_the_containers_where_that_is_less(tmp_path: Path) -> None:
+    machine = tmp_path / "meminfo"
+    machine.write_text("MemTotal:  9000 kB\nMemAvailable:  5000 kB\n")
+    assert free_bytes(machine, tmp_path / "none") == 5_120_000
+    for name, text in (("max", "4000000\n"), ("current", "3000000\n"), ("stat", "anon 1\ninactive_file 70000\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert free_bytes(machine, tmp_path) == 1_070_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes(machine, tmp_path) == 5_120_000
+    assert free_bytes(tmp_path / "none", tmp_path / "none") is None
+    assert (free_bytes() or 0) > 10**7
 
 
 def test_the_plan_takes_each_source_once(here: Path) -> None:
