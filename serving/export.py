@@ -11,39 +11,35 @@ Shapes: N batch, H W LR size, S scale.
 """
 
 import argparse
-import contextlib
 import dataclasses
-import io
 import json
-import logging
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from serving import onnx, onnx_file
+from serving import onnx, onnx_file, onnx_foreign
+from serving.graph import OPSET, onnx_bytes, torch_bytes
 from serving.models import open_any
-from serving.plain import plain
+from serving.onnx_file import Facts
 from sr_core import files
 from sr_core.errors import SrError, explained
 from sr_core.extras import require
 from sr_core.models.card import Card
 from sr_core.train.weights import LoadedModel
-from sr_core.upscale import settled
 
-OPSET = 18
 TOLERANCE = 1e-4  # on a 0..1 scale
-SIZES = ((2, 17, 23), (1, 1, 1), (1, 5, 64), (1, 64, 5), (1, 33, 31))  # N, H, W: all run before a file is kept
-INPUT, OUTPUT = "image", "enlarged"
-_QUIET = "torch.onnx._internal.exporter._registration"  # the logger that names every operator of torchvision
+Sizes: TypeAlias = Sequence[tuple[int, int, int]]  # N, H, W
+SIZES: Sizes = ((2, 17, 23), (1, 1, 1), (1, 5, 64), (1, 64, 5), (1, 33, 31))  # all are run before a file is kept
+FOREIGN_SIZES: Sizes = ((1, 17, 23),)  # the network stays as it is
+Writer: TypeAlias = Callable[[LoadedModel, Path, Sequence[Tensor]], list[Tensor]]  # writes, and runs what it wrote
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,15 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one export; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        made = FORMATS[arguments.format](
-            arguments.model, arguments.output, scale=arguments.scale, overwrite=arguments.overwrite
-        )
+        given = {"scale": arguments.scale, "overwrite": arguments.overwrite}
+        if arguments.format == "onnx":
+            made = export_onnx(arguments.model, arguments.output, white=arguments.white, **given)
+        else:
+            made = export_torch(arguments.model, arguments.output, **given)
     except (SrError, OSError) as error:
         print(f"export: {explained(error)}", file=sys.stderr)
         return explained(error).exit_code
     print(
         f"{made.card.model} x{made.card.scale}: {made.path}, {made.bytes / 1e6:.2f} MB in {made.seconds:.1f} s, "
-        f"within {made.difference:.0e} of PyTorch on a 0..1 scale at {len(SIZES)} sizes"
+        f"at most {made.difference:.0e} from the network it was made of, on a 0..1 scale"
     )
     return 0
 
@@ -84,11 +82,18 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--output", type=Path, required=True, help="where to write it")
         one.add_argument("--scale", type=int, default=4, help="of interpolation, which has no weights (default: 4)")
         one.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+        if name == "onnx":
+            white = "what stands for 255 in an ONNX file that others wrote (default: as measured)"
+            one.add_argument("--white", type=float, choices=onnx_foreign.WHITES, help=white)
     return parser
 
 
-def export_onnx(model: str, target: Path, *, scale: int = 4, overwrite: bool = False) -> Exported:
+def export_onnx(
+    model: str, target: Path, *, scale: int = 4, overwrite: bool = False, white: float | None = None
+) -> Exported:
     """Writes the network that `model` names (serving.models.open_any) as the ONNX file `target`.
+
+    Of an ONNX file that others wrote it writes a copy that says what was measured of it, or that white is `white`.
 
     Raises:
         SrError: as `open_any`; `target` has another ending or is there already, or the file disagrees with the network.
@@ -96,7 +101,16 @@ def export_onnx(model: str, target: Path, *, scale: int = 4, overwrite: bool = F
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, onnx.EXTRA)
-    return _export(model, target, ".onnx", scale, overwrite, _write_onnx)
+    begin = time.perf_counter()
+    _check(target, ".onnx", overwrite)
+    if not model.endswith(".onnx"):
+        if white is not None:
+            raise SrError("--white: is for ONNX files that others wrote; leave it out")
+        return _write(open_any(model, scale=scale), target, SIZES, _write_onnx, begin)
+    loaded = onnx.load(Path(model), white=white)
+    if loaded.card.preset:
+        raise SrError(f"{model}: was written by this command and says all that is known of it; copy it")
+    return _write(loaded, target, FOREIGN_SIZES, _write_onnx, begin)
 
 
 def export_torch(model: str, target: Path, *, scale: int = 4, overwrite: bool = False) -> Exported:
@@ -105,53 +119,45 @@ def export_torch(model: str, target: Path, *, scale: int = 4, overwrite: bool = 
     Raises:
         SrError: as `export_onnx`, or a fresh process cannot load the file.
     """
-    return _export(model, target, ".pt2", scale, overwrite, _write_torch)
-
-
-FORMATS = {"onnx": export_onnx, "torch": export_torch}
-
-
-def _export(
-    model: str,
-    target: Path,
-    suffix: str,
-    scale: int,
-    overwrite: bool,
-    write: Callable[[LoadedModel, Path], list[Tensor]],
-) -> Exported:
     begin = time.perf_counter()
+    _check(target, ".pt2", overwrite)
+    loaded = open_any(model, scale=scale)
+    if isinstance(loaded.network, onnx.OnnxNetwork):
+        raise SrError(f"{model}: is an ONNX file, expected a model of PyTorch; export the one that it was made from")
+    return _write(loaded, target, SIZES, _write_torch, begin)
+
+
+def _check(target: Path, suffix: str, overwrite: bool) -> None:
+    """What can be known before the work begins."""
     if target.suffix != suffix:
         raise SrError(f"{target}: expected a name that ends in {suffix}, the only format written here")
     if target.is_dir():
         raise SrError(f"{target}: is a directory, expected the name of a file")
     if target.exists() and not overwrite:
         raise SrError(f"{target}: exists already; choose another name or add --overwrite")
-    loaded = open_any(model, scale=scale)
-    if isinstance(loaded.network, onnx.OnnxNetwork):
-        raise SrError(f"{model}: is an ONNX file, expected a model of PyTorch; export the one that it was made from")
-    loaded = dataclasses.replace(
-        loaded, card=settled(dataclasses.replace(loaded.card, precision="float32"), loaded.network)
-    )
+
+
+def _write(loaded: LoadedModel, target: Path, sizes: Sizes, write: Writer, begin: float) -> Exported:
+    noise = images(sizes)
     with files.atomic_path(target) as temporary:
-        found = write(loaded, temporary)
-        difference = _difference(loaded.network, found, target)
+        difference = _difference(loaded.network, noise, write(loaded, temporary, noise), target)
         size = temporary.stat().st_size
     seconds = time.perf_counter() - begin
     return Exported(path=target, card=loaded.card, bytes=size, seconds=seconds, difference=difference)
 
 
-def images() -> list[Tensor]:
-    """What networks are compared on: noise, (N, 3, H, W) float32 in 0..255, of SIZES."""
+def images(sizes: Sizes = SIZES) -> list[Tensor]:
+    """What networks are compared on: noise, (N, 3, H, W) float32 in 0..255."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.rand((n, 3, height, width), generator=generator) * 255.0 for n, height, width in SIZES]
+    return [torch.rand((n, 3, height, width), generator=generator) * 255.0 for n, height, width in sizes]
 
 
 @torch.inference_mode()
-def _difference(network: nn.Module, found: list[Tensor], target: Path) -> float:
-    """The largest difference of `found` from what `network` makes of `images`, on a 0..1 scale."""
+def _difference(network: nn.Module, noise: list[Tensor], found: list[Tensor], target: Path) -> float:
+    """The largest difference of `found` from what `network` makes of `noise`, on a 0..1 scale."""
     network = network.cpu().float().eval()
     largest = 0.0
-    for image, other in zip(images(), found, strict=True):
+    for image, other in zip(noise, found, strict=True):
         own = network(image)
         difference = float((own - other).abs().max()) / 255.0 if own.shape == other.shape else float("inf")
         if not difference <= TOLERANCE:  # NaN is not either
@@ -163,68 +169,18 @@ def _difference(network: nn.Module, found: list[Tensor], target: Path) -> float:
     return largest
 
 
-def traced(network: nn.Module) -> torch.export.ExportedProgram:
-    """`network` as a graph of torch's operators, of which nothing depends on this project; any N, H, W from 1 on."""
-    dynamic = {axis: torch.export.Dim(name) for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}
-    example = torch.zeros(2, 3, 7, 9)  # sizes that differ and are not 1: torch.export takes equal ones, or 1, as meant
-    program = torch.export.export(plain(network), (example,), dynamic_shapes=(dynamic,))
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # the folders of this machine
-    return program
-
-
-def _write_onnx(loaded: LoadedModel, path: Path) -> list[Tensor]:
-    network: Any = loaded.network
-    card = dataclasses.asdict(loaded.card)
-    text = {
-        onnx_file.CARD: json.dumps(card, sort_keys=True),
-        onnx_file.MADE_FROM: loaded.card.weights_sha256,
-        onnx_file.SCALE: str(network.scale),
-        onnx_file.REACH: str(network.receptive_field),
-        onnx_file.RANGE: "255",
-    }
-    path.write_bytes(onnx_file.joined(_onnx_bytes(network), text))
+def _write_onnx(loaded: LoadedModel, path: Path, images: Sequence[Tensor]) -> list[Tensor]:
+    if isinstance(loaded.network, onnx.OnnxNetwork):
+        network, white = onnx.network_bytes(loaded.network.path), loaded.network.white
+    else:
+        network, white = onnx_bytes(loaded.network), 255.0
+    known: Any = loaded.network
+    facts = Facts(scale=known.scale, receptive_field=known.receptive_field, white=white)
+    card = dataclasses.replace(loaded.card, precision="float32", tile=None)  # the tile is that of onnxruntime's memory
+    path.write_bytes(onnx_file.joined(network, card, facts))
     read_back = onnx.load(path).network
     with torch.inference_mode():
-        return [read_back(image) for image in images()]
-
-
-def _onnx_bytes(network: nn.Module) -> bytes:
-    """The same bytes for the same network: without what the exporter tells of the machine and of its own work."""
-    import onnx as library
-
-    with _without_noise():
-        program = torch.onnx.export(
-            traced(network), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, verbose=False
-        )
-    assert program is not None
-    model = program.model_proto
-    graph = model.graph
-    for each in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
-        del each.metadata_props[:]
-        each.doc_string = ""
-    del graph.value_info[:]
-    graph.name = "super-resolution"
-    for value, sides in ((graph.input[0], ("height", "width")), (graph.output[0], ("out_height", "out_width"))):
-        for axis, name in zip((0, 2, 3), ("batch", *sides), strict=True):
-            value.type.tensor_type.shape.dim[axis].dim_param = name
-    model.doc_string = "RGB, float32, (batch, 3, height, width) in 0..255 -> about 0..255, not clipped"
-    library.checker.check_model(model, full_check=True)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
-
-
-@contextlib.contextmanager
-def _without_noise() -> Iterator[None]:
-    logger = logging.getLogger(_QUIET)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
+        return [read_back(image) for image in images]
 
 
 _IN_A_FRESH_PROCESS = """
@@ -238,20 +194,18 @@ for index in range(int(sys.argv[3])):
 """
 
 
-def _write_torch(loaded: LoadedModel, path: Path) -> list[Tensor]:
+def _write_torch(loaded: LoadedModel, path: Path, images: Sequence[Tensor]) -> list[Tensor]:
     card = json.dumps(dataclasses.asdict(loaded.card), sort_keys=True)
-    archive = io.BytesIO()  # into a file its members would be called by the temporary name
-    torch.export.save(traced(loaded.network), archive, extra_files={"sr_core_card.json": card})
-    path.write_bytes(archive.getbuffer())
+    path.write_bytes(torch_bytes(loaded.network, {"sr_core_card.json": card}))
     with tempfile.TemporaryDirectory() as folder:
-        for index, image in enumerate(images()):
+        for index, image in enumerate(images):
             np.save(f"{folder}/{index}.npy", image.numpy(), allow_pickle=False)
-        command = [sys.executable, "-I", "-c", _IN_A_FRESH_PROCESS, str(path), folder, str(len(SIZES))]
+        command = [sys.executable, "-I", "-c", _IN_A_FRESH_PROCESS, str(path), folder, str(len(images))]
         child = subprocess.run(command, capture_output=True, text=True, check=False)
         if child.returncode:
             why = (child.stderr.strip().splitlines() or ["no reason"])[-1]
             raise SrError(f"{loaded.card.model}: cannot be used from a file of torch.export ({why}); take ONNX")
-        return [torch.from_numpy(np.load(f"{folder}/{index}.npy", allow_pickle=False)) for index in range(len(SIZES))]
+        return [torch.from_numpy(np.load(f"{folder}/{index}.npy", allow_pickle=False)) for index in range(len(images))]
 
 
 if __name__ == "__main__":

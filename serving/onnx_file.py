@@ -6,12 +6,11 @@ is read without one.
 
     sr_core_card              the model's card, JSON
     sr_core_made_from         sha256 of the weights that it was made from
-    sr_core_scale             S
-    sr_core_receptive_field   LR pixels on each side of a pixel that can influence its output
-    sr_core_range             the value of white in its input and output
+    sr_core_facts             `Facts`, JSON: scale, receptive field, …
     sr_core_sha256            of the network's bytes and of the text above
 """
 
+import dataclasses
 import hashlib
 import json
 import mmap
@@ -19,24 +18,38 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sr_core.errors import CheckpointError
+from sr_core.models.card import Card, from_dict
 
-CARD, MADE_FROM, SCALE, REACH = "sr_core_card", "sr_core_made_from", "sr_core_scale", "sr_core_receptive_field"
-RANGE, DIGEST = "sr_core_range", "sr_core_sha256"
+CARD, MADE_FROM, FACTS, DIGEST = "sr_core_card", "sr_core_made_from", "sr_core_facts", "sr_core_sha256"
 MOST_BYTES = 2**31 - 1  # of a protobuf message
 _METADATA_PROPS = 14  # its field in ModelProto, of which each has a key (field 1) and a value (field 2)
 _ANEW = "fetch it again, or export it anew"
 
 
-def joined(network: bytes, text: Mapping[str, str]) -> bytes:
-    """`network`, a serialised ModelProto without metadata_props, with `text` and the sha256 of both."""
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What of a network has to be known to use it tile by tile."""
+
+    scale: int
+    receptive_field: int  # LR pixels on each side of a pixel that can influence its output
+    white: float = 255.0  # what stands for 255 in its input and output: 255, or 1
+
+
+def joined(network: bytes, card: Card, facts: Facts) -> bytes:
+    """The file: `network`, a serialised ModelProto without metadata_props, then what is known of it, sealed."""
+    text = {
+        CARD: json.dumps(dataclasses.asdict(card), sort_keys=True),
+        MADE_FROM: card.weights_sha256,
+        FACTS: json.dumps(dataclasses.asdict(facts), sort_keys=True),
+    }
     sealed = {**text, DIGEST: _digest(network, text)}
     return network + b"".join(
         _field(_METADATA_PROPS, _field(1, key.encode()) + _field(2, value.encode())) for key, value in sealed.items()
     )
 
 
-def read(path: Path) -> dict[str, str]:
-    """The text in the file at `path`; empty in one that others wrote.
+def read(path: Path) -> tuple[Card, Facts] | None:
+    """What the file at `path` says of its network; None for one that others wrote.
 
     Raises:
         CheckpointError: it is no ONNX file, is truncated or damaged, or too large for one.
@@ -48,10 +61,16 @@ def read(path: Path) -> dict[str, str]:
                 raise CheckpointError(f"{path}: is empty; {_ANEW}")
             if size > MOST_BYTES:
                 raise CheckpointError(f"{path}: has {size / 2**30:.1f} GB, but an ONNX file has at most 2; {_ANEW}")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
-                return _read(view, path)
+            text = _read(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); expected an ONNX file") from None
+    if not text:
+        return None
+    try:
+        card, facts = json.loads(text[CARD]), Facts(**json.loads(text[FACTS]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: is of another version of this program ({error}); export it anew") from None
+    return from_dict(card, where=f"{path}, card"), facts
 
 
 def _read(data: memoryview, path: Path) -> dict[str, str]:
