@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sr_core.models.composed import ComposedTail
 from sr_core.models.interpolation import Bicubic
 from sr_core.models.layers import Float32Conv2d, GlobalSkip, conv3x3, relu_, rgb_mean, upsampler
 
@@ -61,6 +62,10 @@ class Edsr(nn.Module):
         self.scale = config.scale
         # head, two per block, after the body, one per upsampling stage, tail: each 3x3 reaches one pixel further
         self.receptive_field = 1 + 2 * config.num_blocks + 1 + 1 + 1
+        self.decode_reach = 2
+        self.encode_values = 4 * features  # the long skip, a block's input, and what two convolutions make of it
+        # the last stage before and after its shuffle, and in float32 what the tail reads
+        self.decode_values = 4 * features * config.scale**2
         self.register_buffer("mean", rgb_mean(), persistent=False)
         self.head = conv3x3(3, features)
         self.body = nn.Sequential(*(ResidualBlock(features, config.res_scale) for _ in range(config.num_blocks)))
@@ -71,8 +76,21 @@ class Edsr(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 3, S*H, S*W)."""
+        return self.decode(self.encode(x), x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, F, H, W)."""
         shallow = self.head(x - self.mean)
-        deep = self.after_body(self.body(shallow)) + shallow
+        deep: Tensor = self.after_body(self.body(shallow)) + shallow
+        return deep
+
+    def decode(self, features: Tensor, x: Tensor) -> Tensor:
+        """(B, F, H, W), (B, 3, H, W) -> (B, 3, S*H, S*W)."""
         base = self.mean if self.global_skip is None else self.global_skip(x)
-        out: Tensor = self.tail(self.upsampler(deep)) + base
+        out: Tensor = self.tail(self.upsampler(features)) + base
         return out
+
+    def inner_decoder(self) -> ComposedTail:
+        """What `decode` is where nothing beyond the image's edge is seen: no layer of it has an activation."""
+        base = self.mean if self.global_skip is None else self.global_skip
+        return ComposedTail([*self.upsampler], self.tail, reach=self.decode_reach, base=base)

@@ -33,6 +33,7 @@ class Interpolation(nn.Module):
         self.scale = scale
         # 2 * reach taps, of which at most `reach` lie beyond the output pixel's own LR pixel
         self.receptive_field = reach
+        self.decode_values = 3 * (1 + scale + scale**2)  # one axis after the other
         self._kernel = kernel
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from sr_core.models.layers import FACTORS, Float32Conv2d, GlobalSkip, conv3x3
 
 SLOPE = 0.2  # of every LeakyReLU
 NUM_GROWING = 4  # convolutions of a dense block whose features are added to its own input; the fifth ends it
+TILE_OVERLAP = 48  # LR pixels: what lies further away was seen to change no result by a level of 255
 INIT_SCALE = 0.1  # section 3.1: residual blocks begin close to nothing
 
 
@@ -155,6 +156,11 @@ class Rrdb(nn.Module):
         # head, 15 convolutions per block, after the body; the convolutions on enlarged features: two LR pixels at x2,
         # x4 and x8 (3 HR pixels end in the second, one more and halved is again the second), one at x3
         self.receptive_field = 1 + 15 * config.num_blocks + 1 + (1 if config.scale == 3 else 2)
+        self.tile_overlap = min(self.receptive_field, TILE_OVERLAP)
+        self.decode_reach = 1 if config.scale == 3 else 2
+        # the long skip, the inputs of a block and of a dense block, whose features a new tensor takes in with more
+        self.encode_values = 4 * features + 2 * (features + NUM_GROWING * config.num_growth)
+        self.decode_values = 4 * features * config.scale**2  # two layers of enlarged features, in float32 for the tail
         self.head = conv3x3(3, features)
         blocks = (ResidualBlock(features, config.num_growth, config.res_scale) for _ in range(config.num_blocks))
         self.body = nn.Sequential(*blocks)
@@ -166,8 +172,17 @@ class Rrdb(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 3, S*H, S*W)."""
+        return self.decode(self.encode(x), x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, F, H, W)."""
         shallow = self.head(x / 255.0)
-        out = self.after_body(self.body(shallow)) + shallow
+        out: Tensor = self.after_body(self.body(shallow)) + shallow
+        return out
+
+    def decode(self, features: Tensor, x: Tensor) -> Tensor:
+        """(B, F, H, W), (B, 3, H, W) -> (B, 3, S*H, S*W)."""
+        out = features
         for factor, conv in zip(self.factors, self.upsampler, strict=True):
             out = functional.leaky_relu_(conv(functional.interpolate(out, scale_factor=factor)), SLOPE)
         rgb: Tensor = self.tail(functional.leaky_relu_(self.before_tail(out), SLOPE)) * 255.0

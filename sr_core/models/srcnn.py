@@ -61,6 +61,8 @@ class Srcnn(nn.Module):
         # the last enlarged pixel that is seen has its centre (2 reach + S - 1) / 2S beyond the LR pixel's; bicubic
         # interpolation sees less than two pixels further
         self.receptive_field = -(-(2 * reach + scale - 1) // (2 * scale)) + 1
+        # all of it at HR size: two layers of features, and in float32 what the last one reads, beside some colours
+        self.decode_values = (config.num_features1 + 3 * config.num_features2 + 4 * 3) * scale**2
         self.enlarge = Bicubic(scale)
         self.conv1 = _conv(colours, config.num_features1, config.kernel1)
         self.conv2 = _conv(config.num_features1, config.num_features2, config.kernel2)

@@ -37,6 +37,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 class ResidualBlock(nn.Module):
     """x + norm(conv(prelu(norm(conv(x))))): without bias where a normalisation follows."""
 
+    normalised = (("conv1", "norm1"), ("conv2", "norm2"))
+
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.conv1 = _conv_before_norm(num_features)
@@ -69,6 +71,7 @@ class Srresnet(nn.Module):
     """(B, 3, H, W) in 0..255 -> (B, 3, S*H, S*W) float32 in about 0..255."""
 
     scale_dependent = ("upsampler", "tail")
+    normalised = (("after_body", "norm"),)
 
     def __init__(self, config: SrresnetConfig) -> None:
         super().__init__()
@@ -77,6 +80,9 @@ class Srresnet(nn.Module):
         # head 4, two per block, after the body 1; a 9x9 tail after stages of 3x3 reaches 3 LR pixels at any scale:
         # 4 HR pixels end in the second pixel away, one further is the third, and halving 3 and adding 1 is 3 again
         self.receptive_field = 4 + 2 * config.num_blocks + 1 + 3
+        self.decode_reach = 3
+        self.encode_values = 4 * features  # the long skip, a block's input, and what two layers make of it
+        self.decode_values = 4 * features * config.scale**2  # the last stage, in float32 for the tail
         self.head = nn.Conv2d(3, features, 9, padding=4)
         self.activation = PReLU()
         self.body = nn.Sequential(*(ResidualBlock(features) for _ in range(config.num_blocks)))
@@ -88,8 +94,17 @@ class Srresnet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 3, S*H, S*W)."""
+        return self.decode(self.encode(x), x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, F, H, W)."""
         shallow = self.activation(self.head(x / 255.0))
         out: Tensor = self.norm(self.after_body(self.body(shallow))) + shallow
+        return out
+
+    def decode(self, features: Tensor, x: Tensor) -> Tensor:
+        """(B, F, H, W), (B, 3, H, W) -> (B, 3, S*H, S*W)."""
+        out = features
         *first, last = self.upsampler
         for stage in first:
             out = stage(out)

@@ -80,6 +80,11 @@ class BlockA(nn.Module):
         self.conv2 = _conv(config, wide, config.num_features, 3)
         self.res_scale = config.res_scale
 
+    @staticmethod
+    def values(config: WdsrAConfig) -> int:
+        """How many numbers are alive at once for each pixel."""
+        return (2 + config.expand) * config.num_features
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, H, W) -> (B, F, H, W)."""
         out: Tensor = self.conv2(relu_(self.conv1(x)))
@@ -101,6 +106,11 @@ class BlockB(nn.Module):
         self.res_scale = config.res_scale
         self.num_padding = -narrow % _CHANNELS_AT_ONCE
 
+    @staticmethod
+    def values(config: WdsrBConfig) -> int:
+        """How many numbers are alive at once for each pixel."""
+        return (2 + config.expand) * config.num_features + _CHANNELS_AT_ONCE
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, H, W) -> (B, F, H, W); between the last two convolutions lie channels of zeros."""
         wide = relu_(self.conv1(x))
@@ -118,6 +128,7 @@ class Wdsr(nn.Module):
     scale_dependent = ("tail", "skip")
     block: Callable[[Any], nn.Module]
     block_reach: int
+    block_values: Callable[[Any], int]  # numbers alive at once for each pixel
     zero: Tensor
 
     def __init__(self, config: WdsrAConfig) -> None:
@@ -127,6 +138,9 @@ class Wdsr(nn.Module):
         features, pixels = config.num_features, 3 * config.scale**2
         # head, body, tail; the skip sees two pixels
         self.receptive_field = max(1 + self.block_reach * config.num_blocks + 1, 2)
+        self.decode_reach = 2
+        self.encode_values = self.block_values(config)
+        self.decode_values = 2 * features + 4 * 2 * pixels  # most of it in float32
         is_div2k = config.normalisation == "div2k"
         self.range = 127.5 if is_div2k else 255.0
         self.register_buffer("zero", rgb_mean() if is_div2k else torch.full((1, 3, 1, 1), 127.5), persistent=False)
@@ -137,9 +151,16 @@ class Wdsr(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 3, S*H, S*W)."""
-        x = (x - self.zero) / self.range
-        deep = self.body(self.head(x))
-        out = self.tail(deep) + self.skip(x)
+        return self.decode(self.encode(x), x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, F, H, W)."""
+        out: Tensor = self.body(self.head((x - self.zero) / self.range))
+        return out
+
+    def decode(self, features: Tensor, x: Tensor) -> Tensor:
+        """(B, F, H, W), (B, 3, H, W) -> (B, 3, S*H, S*W)."""
+        out = self.tail(features) + self.skip((x - self.zero) / self.range)
         # (B, 3*S*S, H, W) -> (B, 3, S*H, S*W)
         return functional.pixel_shuffle(out, self.scale) * self.range + self.zero
 
@@ -155,13 +176,13 @@ class Wdsr(nn.Module):
 class WdsrA(Wdsr):
     """The variant with two 3x3 convolutions a block."""
 
-    block, block_reach = BlockA, BlockA.reach
+    block, block_reach, block_values = BlockA, BlockA.reach, staticmethod(BlockA.values)
 
 
 class WdsrB(Wdsr):
     """The variant with two 1x1 convolutions and one of 3x3 a block."""
 
-    block, block_reach = BlockB, BlockB.reach
+    block, block_reach, block_values = BlockB, BlockB.reach, staticmethod(BlockB.values)
 
 
 def _conv(config: WdsrAConfig, num_in: int, num_out: int, kernel_size: int, *, is_output: bool = False) -> Conv:

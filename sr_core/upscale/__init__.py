@@ -1,17 +1,18 @@
 """Images of any size and kind through a network, in bounded memory: what every way to use a model calls.
 
-tiles.py        (H, W, 3) uint8 through a network, tile by tile
+tiles.py        (H, W, 3) through a network, tile by tile, smaller ones where memory runs out
+work.py         one tile: encoded at once, decoded box by box
+halves.py       a network's two halves, ready for that
+boxes.py        rectangles and symmetries
 memory.py       the tile that a budget of memory allows
 pictures.py     whole pictures: grey, alpha and 16 bits kept; how, from the model's card
 """
 
+from sr_core.upscale.boxes import Box, cut
+from sr_core.upscale.memory import MEMORY_BYTES, SMALLEST_TILE, tile_for
 from sr_core.upscale.pictures import Settings, settings_of, settled, upscale_picture
 from sr_core.upscale.tiles import (
-    SMALLEST_TILE,
-    TILE,
     AnyPrecision,
-    Box,
-    cut,
     device_of,
     fastest_device,
     upscale,
@@ -19,8 +20,8 @@ from sr_core.upscale.tiles import (
 )
 
 __all__ = [
+    "MEMORY_BYTES",
     "SMALLEST_TILE",
-    "TILE",
     "AnyPrecision",
     "Box",
     "Settings",
@@ -29,6 +30,7 @@ __all__ = [
     "fastest_device",
     "settings_of",
     "settled",
+    "tile_for",
     "upscale",
     "upscale_float",
     "upscale_picture",

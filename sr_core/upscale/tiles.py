@@ -9,7 +9,7 @@ Shapes: H W LR size, S scale.
 """
 
 import contextlib
-import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -22,48 +22,13 @@ from torch import nn
 from sr_core.errors import ConfigError, SrError
 from sr_core.precision import autocast, resolve
 from sr_core.progress import QUIET, Progress
-
-# Side in LR pixels. With its context one such tile took EDSR x4 0.4 GB (small), 1.1 GB (baseline; both in float32) and
-# 3.8 GB (full, bf16); smaller tiles were not faster on CPU, and every tile computes its context anew
-TILE = 256
-SMALLEST_TILE = 16  # below it the context is all that is left
+from sr_core.upscale.boxes import Box, cut
+from sr_core.upscale.halves import halves
+from sr_core.upscale.memory import SMALLEST_TILE, tile_for
+from sr_core.upscale.work import Work
 
 AnyPrecision = Literal["auto", "bf16", "float32"]
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")  # CUDA and MPS, CPU, cuDNN
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Box:
-    """A rectangle of pixels: rows top..bottom-1, columns left..right-1."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def longest(self) -> int:
-        """The longer side."""
-        return max(self.bottom - self.top, self.right - self.left)
-
-    def slices(self, scale: int = 1) -> tuple[slice, slice]:
-        """The indices of this box in an image enlarged by `scale`."""
-        return slice(self.top * scale, self.bottom * scale), slice(self.left * scale, self.right * scale)
-
-
-def cut(box: Box, tile: int) -> list[Box]:
-    """`box` as boxes of about equal size that are at most `tile` wide and high, row by row."""
-    return [
-        Box(top=top, left=left, bottom=bottom, right=right)
-        for top, bottom in _spans(box.top, box.bottom, tile)
-        for left, right in _spans(box.left, box.right, tile)
-    ]
-
-
-def _spans(start: int, stop: int, most: int) -> list[tuple[int, int]]:
-    length = stop - start
-    num = -(-length // most)
-    return [(start + length * i // num, start + length * (i + 1) // num) for i in range(num)]
 
 
 def upscale(
@@ -73,17 +38,20 @@ def upscale(
     device: torch.device | None = None,
     precision: AnyPrecision = "auto",
     tile: int | None = None,
+    memory_bytes: int | None = None,
+    ensemble: bool = False,
     progress: Progress = QUIET,
 ) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB -> (S*H, S*W, 3) uint8, rounded half up and clipped.
 
-    `network` is one of sr_core.models, moved to `device` if one is given; `tile` is in LR pixels.
+    `network` is one of sr_core.models or has their interface, and is moved to `device` if one is given. `tile` is in
+    LR pixels; None: what `memory_bytes` allow. `ensemble`: the mean over the 8 symmetries of the square.
 
     Raises:
         SrError: the device has not even memory for the smallest tile.
     """
     out = _empty(network, image, np.uint8)
-    _fill(out, network, image, device, precision, tile, progress)
+    _fill(out, network, image, device, precision, tile, memory_bytes, ensemble, progress)
     return out
 
 
@@ -94,11 +62,13 @@ def upscale_float(
     device: torch.device | None = None,
     precision: AnyPrecision = "auto",
     tile: int | None = None,
+    memory_bytes: int | None = None,
+    ensemble: bool = False,
     progress: Progress = QUIET,
 ) -> NDArray[np.float32]:
     """As `upscale`, but float32 in about 0..255, neither rounded nor clipped."""
     out = _empty(network, image, np.float32)
-    _fill(out, network, image, device, precision, tile, progress)
+    _fill(out, network, image, device, precision, tile, memory_bytes, ensemble, progress)
     return out
 
 
@@ -114,69 +84,54 @@ def _empty(network: nn.Module, image: NDArray[np.uint8], dtype: type[Any]) -> ND
 def _fill(
     out: NDArray[Any],
     network: nn.Module,
-    image: NDArray[np.uint8],
+    image: NDArray[Any],
     device: torch.device | None,
     precision: AnyPrecision,
     tile: int | None,
+    memory_bytes: int | None,
+    ensemble: bool,
     progress: Progress,
 ) -> None:
     """Tile after tile into `out`."""
     if tile is not None and tile < 1:
         raise ConfigError(f"tile: is {tile}, expected 1 or more LR pixels")
     place = device or device_of(network)
-    scale: Any = network.scale
     height, width = image.shape[:2]
-    pending = deque(cut(Box(top=0, left=0, bottom=height, right=width), tile or TILE))
-    label = f"upscale {width}x{height} by {scale}"
-    progress.start(label, len(pending))
     chosen = resolve(precision, place)
     with _evaluating(network if device is None else network.to(device)), autocast(place, chosen), _without_tf32(chosen):
+        work = Work(halves=halves(network, chosen, place), image=image, out=out, device=place, ensemble=ensemble)
+        pending = deque(
+            cut(Box(top=0, left=0, bottom=height, right=width), tile or tile_for(network, chosen, memory_bytes))
+        )
+        label = f"upscale {width}x{height} by {work.halves.scale}"
+        progress.start(label, len(pending))
         while pending:
-            enlarged = _run_or_none(network, image, pending[0], place, out.dtype)
-            if enlarged is not None:
-                out[pending.popleft().slices(scale)] = enlarged
+            box = pending[0]
+            left = _left_of(work, box)
+            if not left:
+                pending.popleft()
                 progress.advance()
                 continue
-            smaller = _smaller(pending[0], place)
-            pending = deque(piece for box in pending for piece in cut(box, smaller))
+            smaller = _smaller(box, place)
+            pending = deque(
+                piece for one in (*left, *itertools.islice(pending, 1, None)) for piece in cut(one, smaller)
+            )
             progress.say(f"memory does not suffice on {place}: going on with tiles of {smaller} pixels")
             progress.start(label, len(pending))
 
 
-def _run_or_none(
-    network: nn.Module, image: NDArray[np.uint8], box: Box, device: torch.device, dtype: np.dtype[Any]
-) -> NDArray[Any] | None:
-    """The enlarged box, or None if memory ran out."""
+def _left_of(work: Work, box: Box) -> list[Box]:
+    """Enlarges `box`; returns the parts of it that memory did not suffice for."""
+    left = [box]
     try:
-        return _run(network, image, box, device, dtype)
+        work.enlarge(box, left)
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
             raise
     # only here, after the handler, is the traceback gone that kept the failed tile's tensors alive
-    if device.type == "cuda":
+    if left and work.device.type == "cuda":
         torch.cuda.empty_cache()
-    return None
-
-
-@torch.inference_mode()
-def _run(
-    network: nn.Module, image: NDArray[np.uint8], box: Box, device: torch.device, dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    scale: Any = network.scale
-    context: Any = network.receptive_field
-    top, left = max(box.top - context, 0), max(box.left - context, 0)
-    window = image[top : box.bottom + context, left : box.right + context]  # a slice ends where the image ends
-    # (h, w, 3) -> (1, 3, h, w): seen this way the bytes already lie in channels_last order; copied, as a read-only
-    # array cannot be a tensor
-    batch = torch.from_numpy(window.copy()).permute(2, 0, 1)[None].to(device).float()
-    rows, columns = Box(
-        top=box.top - top, left=box.left - left, bottom=box.bottom - top, right=box.right - left
-    ).slices(scale)
-    kept = network(batch)[0, :, rows, columns].permute(1, 2, 0)  # (1, 3, S*h, S*w) -> (S*H', S*W', 3)
-    if dtype == np.uint8:
-        kept = kept.clamp(0, 255).add(0.5).to(torch.uint8)
-    enlarged: NDArray[Any] = kept.cpu().numpy()
-    return enlarged
+    return left
 
 
 def _smaller(box: Box, device: torch.device) -> int:
