@@ -10,9 +10,9 @@ pictures.py     whole pictures: grey, alpha and 16 bits kept; how, from the mode
 
 from sr_core.upscale.boxes import Box, cut
 from sr_core.upscale.memory import MEMORY_BYTES, SMALLEST_TILE, tile_for
-from sr_core.upscale.pictures import Settings, settings_of, settled, upscale_picture
+from sr_core.upscale.pictures import settings_of, settled, upscale_picture
+from sr_core.upscale.settings import AnyPrecision, Settings
 from sr_core.upscale.tiles import (
-    AnyPrecision,
     device_of,
     fastest_device,
     upscale,

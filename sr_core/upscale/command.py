@@ -21,7 +21,8 @@ from sr_core.models.card import Card
 from sr_core.progress import QUIET, Progress, console, size_text
 from sr_core.upscale.free import free_bytes
 from sr_core.upscale.jobs import STANDARD, Job, plan
-from sr_core.upscale.pictures import Settings, settings_of, upscale_picture
+from sr_core.upscale.pictures import settings_of, upscale_picture
+from sr_core.upscale.settings import Settings
 from sr_core.upscale.tiles import fastest_device
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}

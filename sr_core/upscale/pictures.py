@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sr_core.data.pictures import Picture
@@ -18,18 +19,9 @@ from sr_core.models.card import Card
 from sr_core.models.interpolation import Bicubic
 from sr_core.precision import resolve
 from sr_core.progress import QUIET, Progress
-from sr_core.upscale.memory import tile_for
-from sr_core.upscale.tiles import AnyPrecision, upscale
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """How a picture is enlarged."""
-
-    precision: AnyPrecision = "auto"
-    tile: int | None = None  # side in LR pixels; None: from memory_bytes
-    memory_bytes: int | None = None  # what the work may take beside the picture and the network; None: the default
-    ensemble: bool = False  # the mean over the 8 symmetries (EDSR+)
+from sr_core.upscale.memory import MEMORY_BYTES, tile_for
+from sr_core.upscale.settings import Settings
+from sr_core.upscale.tiles import enlarge
 
 
 def settings_of(card: Card) -> Settings:
@@ -61,15 +53,40 @@ def upscale_picture(
 ) -> Picture:
     """(H, W, C) -> (S*H, S*W, C) of the same type, with its alpha, profile and EXIF.
 
+    A grey picture goes through the network as three equal channels, and the mean of its three is the grey one. Alpha is
+    enlarged by bicubic interpolation in float32: what is opaque stays opaque. 16 bits are computed in float32 whatever
+    the settings say, as bf16 has 8.
+
     Raises:
         SrError: the device has not even memory for the smallest tile.
     """
     settings = settings or Settings()
-    rgb = np.repeat(picture.pixels, 3, axis=2) if picture.pixels.shape[2] == 1 else picture.pixels
-    enlarged = upscale(network, rgb, device=device, precision=settings.precision, tile=settings.tile, progress=progress)
+    if picture.pixels.dtype == np.uint16:
+        settings = _in_float32(settings)
+    num_channels, kind = picture.pixels.shape[2], picture.pixels.dtype
+    pixels = enlarge(
+        network,
+        _as_rgb(picture.pixels),
+        settings,
+        dtype=kind,
+        num_channels=num_channels,
+        device=device,
+        progress=progress,
+    )
     alpha = None
     if picture.alpha is not None:
-        scale: int = network.scale  # type: ignore[assignment]
-        alpha = upscale(Bicubic(scale), np.repeat(picture.alpha[:, :, None], 3, axis=2), precision="float32")[:, :, 0]
-    pixels = enlarged[:, :, :1] if picture.pixels.shape[2] == 1 else enlarged
+        scale: Any = network.scale
+        flat = _as_rgb(picture.alpha[:, :, None])
+        alpha = enlarge(Bicubic(scale), flat, Settings(precision="float32"), dtype=kind, num_channels=1)[:, :, 0]
     return dataclasses.replace(picture, pixels=pixels, alpha=alpha)
+
+
+def _in_float32(settings: Settings) -> Settings:
+    """`settings` in float32, whose tile stays within the budget that a tile for bf16 was made for."""
+    memory_bytes = settings.memory_bytes or MEMORY_BYTES
+    return dataclasses.replace(settings, precision="float32", memory_bytes=memory_bytes)
+
+
+def _as_rgb(pixels: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, 1) -> (H, W, 3), a view."""
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))

@@ -1,18 +1,19 @@
 """Images of any size through a network, in bounded memory.
 
-The image is cut into tiles, each is read with `receptive_field` pixels of context, and only what that context
-makes exact is kept: in float32 the result is that of the whole image at once, borders included, because a tile at
-the image's border ends where the image ends and sees the same padding. Where memory runs out the tile is halved,
-and only the tiles not done yet are cut again: nothing is computed or pasted twice.
+The image is cut into tiles, each is read with `receptive_field` pixels of context (`tile_overlap`, where a network
+has that), and only what that context makes exact is kept: in float32 the result is that of the whole image at once,
+borders included, because a tile at the image's border ends where the image ends and sees the same padding. Where
+memory runs out the tile is halved, and only what is not done yet is cut again: nothing is pasted twice.
 
 Shapes: H W LR size, S scale.
 """
 
 import contextlib
 import itertools
+import sys
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +26,9 @@ from sr_core.progress import QUIET, Progress
 from sr_core.upscale.boxes import Box, cut
 from sr_core.upscale.halves import halves
 from sr_core.upscale.memory import SMALLEST_TILE, tile_for
+from sr_core.upscale.settings import AnyPrecision, Settings
 from sr_core.upscale.work import Work
 
-AnyPrecision = Literal["auto", "bf16", "float32"]
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")  # CUDA and MPS, CPU, cuDNN
 
 
@@ -50,9 +51,8 @@ def upscale(
     Raises:
         SrError: the device has not even memory for the smallest tile.
     """
-    out = _empty(network, image, np.uint8)
-    _fill(out, network, image, device, precision, tile, memory_bytes, ensemble, progress)
-    return out
+    settings = Settings(precision=precision, tile=tile, memory_bytes=memory_bytes, ensemble=ensemble)
+    return enlarge(network, image, settings, dtype=np.uint8, device=device, progress=progress)
 
 
 def upscale_float(
@@ -67,57 +67,70 @@ def upscale_float(
     progress: Progress = QUIET,
 ) -> NDArray[np.float32]:
     """As `upscale`, but float32 in about 0..255, neither rounded nor clipped."""
-    out = _empty(network, image, np.float32)
-    _fill(out, network, image, device, precision, tile, memory_bytes, ensemble, progress)
+    settings = Settings(precision=precision, tile=tile, memory_bytes=memory_bytes, ensemble=ensemble)
+    return enlarge(network, image, settings, dtype=np.float32, device=device, progress=progress)
+
+
+def enlarge(
+    network: nn.Module,
+    pixels: NDArray[Any],
+    settings: Settings,
+    *,
+    dtype: Any,
+    num_channels: int = 3,
+    device: torch.device | None = None,
+    progress: Progress = QUIET,
+) -> NDArray[Any]:
+    """(H, W, 3) uint8 or uint16 -> (S*H, S*W, C) of `dtype`: uint8, uint16, or float32 in about 0..255.
+
+    Of one channel, it is the mean of the network's three. Where the settings have both a tile and `memory_bytes`, the
+    smaller of the two tiles is taken.
+
+    Raises:
+        SrError: as `upscale`.
+    """
+    if settings.tile is not None and settings.tile < 1:
+        raise ConfigError(f"tile: is {settings.tile}, expected 1 or more LR pixels")
+    out = _empty(network, pixels, num_channels, dtype)
+    place = device or device_of(network)
+    precision = resolve(settings.precision, place)
+    network = network if device is None else network.to(device)
+    side = settings.tile
+    if side is None or settings.memory_bytes is not None:
+        side = min(side or sys.maxsize, tile_for(network, precision, settings.memory_bytes))
+    with _evaluating(network), autocast(place, precision), _without_tf32(precision):
+        ready = halves(network, precision, place)
+        _fill(Work(halves=ready, image=pixels, out=out, device=place, ensemble=settings.ensemble), side, progress)
     return out
 
 
-def _empty(network: nn.Module, image: NDArray[np.uint8], dtype: type[Any]) -> NDArray[Any]:
+def _empty(network: nn.Module, pixels: NDArray[Any], num_channels: int, dtype: Any) -> NDArray[Any]:
     scale: Any = network.scale
-    height, width = image.shape[0] * scale, image.shape[1] * scale
+    height, width = pixels.shape[0] * scale, pixels.shape[1] * scale
     try:
-        return np.empty((height, width, 3), dtype)
+        return np.empty((height, width, num_channels), dtype)
     except MemoryError:
         raise SrError(f"memory does not suffice for a result of {width}x{height} pixels; take a part of it") from None
 
 
-def _fill(
-    out: NDArray[Any],
-    network: nn.Module,
-    image: NDArray[Any],
-    device: torch.device | None,
-    precision: AnyPrecision,
-    tile: int | None,
-    memory_bytes: int | None,
-    ensemble: bool,
-    progress: Progress,
-) -> None:
-    """Tile after tile into `out`."""
-    if tile is not None and tile < 1:
-        raise ConfigError(f"tile: is {tile}, expected 1 or more LR pixels")
-    place = device or device_of(network)
-    height, width = image.shape[:2]
-    chosen = resolve(precision, place)
-    with _evaluating(network if device is None else network.to(device)), autocast(place, chosen), _without_tf32(chosen):
-        work = Work(halves=halves(network, chosen, place), image=image, out=out, device=place, ensemble=ensemble)
-        pending = deque(
-            cut(Box(top=0, left=0, bottom=height, right=width), tile or tile_for(network, chosen, memory_bytes))
-        )
-        label = f"upscale {width}x{height} by {work.halves.scale}"
+def _fill(work: Work, side: int, progress: Progress) -> None:
+    """Tile after tile."""
+    height, width = work.image.shape[:2]
+    pending = deque(cut(Box(top=0, left=0, bottom=height, right=width), side))
+    label = f"upscale {width}x{height} by {work.halves.scale}"
+    progress.start(label, len(pending))
+    while pending:
+        box = pending[0]
+        left = _left_of(work, box)
+        if not left:
+            pending.popleft()
+            progress.advance()
+            continue
+        smaller = _smaller(box, work.device)
+        remaining = (*left, *itertools.islice(pending, 1, None))
+        pending = deque(piece for one in remaining for piece in cut(one, smaller))
+        progress.say(f"memory does not suffice on {work.device}: going on with tiles of {smaller} pixels")
         progress.start(label, len(pending))
-        while pending:
-            box = pending[0]
-            left = _left_of(work, box)
-            if not left:
-                pending.popleft()
-                progress.advance()
-                continue
-            smaller = _smaller(box, place)
-            pending = deque(
-                piece for one in (*left, *itertools.islice(pending, 1, None)) for piece in cut(one, smaller)
-            )
-            progress.say(f"memory does not suffice on {place}: going on with tiles of {smaller} pixels")
-            progress.start(label, len(pending))
 
 
 def _left_of(work: Work, box: Box) -> list[Box]:

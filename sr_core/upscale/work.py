@@ -28,7 +28,7 @@ class Work:
 
     halves: Halves
     image: NDArray[Any]  # (H, W, 3) uint8 or uint16
-    out: NDArray[Any]  # (S*H, S*W, 3) uint8, uint16 or float32 in about 0..255
+    out: NDArray[Any]  # (S*H, S*W, 3 or 1) uint8, uint16 or float32 in about 0..255
     device: torch.device
     ensemble: bool  # the mean over the eight symmetries
 
@@ -85,7 +85,9 @@ class Work:
 
 
 def _paste(out: NDArray[Any], at: tuple[slice, slice], rgb: Tensor) -> None:
-    """Rounded half up and clipped, unless `out` is float32."""
+    """The colours, or their mean where `out` has one channel; rounded half up and clipped, unless `out` is float32."""
+    if out.shape[2] == 1:
+        rgb = rgb.mean(2, keepdim=True)
     if out.dtype == np.uint8:
         rgb = rgb.clamp(0, 255).add_(0.5).to(torch.uint8)
     elif out.dtype == np.uint16:
