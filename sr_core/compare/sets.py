@@ -20,7 +20,7 @@ from sr_core.data.degrade import lr_of, recipe_digest
 from sr_core.data.pairs import ImagePair
 from sr_core.data.patches import open_dataset
 from sr_core.data.sources import dataset_name
-from sr_core.errors import ConfigError, SrError
+from sr_core.errors import SrError
 from sr_core.evaluate.benchmark import EvalImages
 from sr_core.evaluate.testsets import TestSet, open_testset, scales_of
 from sr_core.files import digest_of
@@ -74,18 +74,11 @@ class Degraded:
 
 
 def of_folder(folder: Path, scale: int, degradations: Sequence[str], params: DataParams) -> Iterator[Images]:
-    """The images in `folder` with each of `degradations`.
+    """The images in `folder` with each of `degradations`, all of MADE_HERE.
 
     Raises:
-        ConfigError: one of them cannot be made here.
         SourceError, ImageError: the folder has no images for `scale`, or some that do not fit.
     """
-    wrong = [name for name in degradations if name not in MADE_HERE]
-    if wrong:
-        raise ConfigError(
-            f"{folder}: has no LR images for {', '.join(wrong)}, and they cannot be made here; "
-            f"expected {', '.join(MADE_HERE)}"
-        )
     images = open_testset(folder, scale, max_pixels=params.max_pixels)
     for name in degradations:
         if name == "bicubic":
@@ -133,9 +126,14 @@ def gathered(
             found += of_validation([name], dataclasses.replace(params, scale=scale), progress=progress)
         except SrError as error:
             problems.append(str(error))
+    wrong = [name for name in degradations if name not in MADE_HERE]
+    if folders and wrong:
+        problems.append(
+            f"{', '.join(wrong)}: cannot be made here for folders of images, expected {', '.join(MADE_HERE)}"
+        )
     for folder in folders:
         try:
-            found += of_folder(folder, scale, degradations, params)
+            found += of_folder(folder, scale, [name for name in degradations if name in MADE_HERE], params)
         except SrError as error:
             problems.append(str(error))
     names = [each.name for each in found]

@@ -140,7 +140,7 @@ def about(model: ComparedModel) -> str:
         model.preset if model.weights_sha256 else "",
         f"trained {trained}" if trained else "",
         f"sha256 {model.weights_sha256[:8]}" if model.weights_sha256 else "",
-        f"timed in {model.speed.precision}" if model.speed else "",
+        f"timed in {model.speed.precision}" if model.speed and model.weights_sha256 else "",
     ]
     return ", ".join(part for part in parts if part)
 

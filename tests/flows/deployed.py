@@ -100,9 +100,10 @@ class Deployed:
         with urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def run(self, deployment: str, *overrides: str) -> str:
+    def run(self, deployment: str, *overrides: str, **parameters: object) -> str:
         """Starts a run of `deployment`, spelled in any way; returns its id."""
-        given = ["--param", f"overrides={json.dumps(overrides)}"] if overrides else []
+        parameters |= {"overrides": overrides} if overrides else {}
+        given = [part for key, value in parameters.items() for part in ("--param", f"{key}={json.dumps(value)}")]
         printed = self.prefect("deployment", "run", deployment, *given)
         return next(line for line in printed.splitlines() if "UUID" in line).split()[-1]
 

@@ -44,6 +44,23 @@ def test_by_its_bare_name_a_run_completes_though_ray_loses_a_worker(deployed):
     assert "of 300" in artifacts[f"training-{TASK}"]["data"]
 
 
+def test_models_are_compared_and_the_pages_of_it_show_table_and_picture(deployed):
+    images = {"images": ["photographs"], "degradations": ["bicubic"]}
+    run = deployed.run("compare-models", "compare.rounds=1", models=["lanczos", "nearest"], name="Two_models", **images)
+    wait_until(lambda: deployed.state(run) not in {"Scheduled", "Pending", "Running"}, 150, "the run to end")
+    log = deployed.log(run)
+    assert deployed.state(run) == "Completed", log
+    assert "in the experiment super-resolution" in log
+    assert (deployed.folder / "data" / "compare" / "Two_models" / "index.html").exists()
+    found = deployed.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
+    artifacts = {one["key"]: one["data"] for one in found}
+    assert set(artifacts) == {"comparison-two-models", "comparison-two-models-page"}
+    assert [row["model"] for row in json.loads(artifacts["comparison-two-models"])] == ["bicubic", "lanczos", "nearest"]
+    page = artifacts["comparison-two-models-page"]
+    assert "| lanczos | " in page
+    assert page.count("](data:image/webp;base64,") == 2
+
+
 def test_every_deployment_runs_in_the_folder_it_was_deployed_from(deployed):
     found = {one["name"]: one for one in deployed.ask("deployments/filter")}
     trains = {f"train-{name}" for name in ("srcnn", "edsr", "wdsr", "srresnet", "srgan", "esrgan")}
