@@ -104,7 +104,13 @@ def compare_models(
     changes = [f"compare.name={name}"] * bool(name)  # checked as all parameters are
     changes += [f"compare.degradations=[{', '.join(degradations)}]"] * bool(degradations)
     loaded = config.load(params, [*overrides, *changes])
-    asked = Asked(params=loaded, models=tuple(models), images=tuple(images), validation=validation)
+    asked = Asked(
+        params=loaded,
+        models=tuple(models),
+        images=tuple(images),
+        validation=validation,
+        protocol=config.changes(overrides).get("evaluate", {}).get("protocol"),
+    )
     found = compare(asked)
     running.output()(log(found, asked.directory, loaded.track))
     if not (models or images or validation or changes):

@@ -7,9 +7,9 @@ from pathlib import Path
 from serving.models import open_any
 from sr_core.compare.entrants import Entrant, line_up, problems_of
 from sr_core.compare.run import Choice
-from sr_core.compare.sets import MADE_HERE, Images, gathered
+from sr_core.compare.sets import Images, Wanted, gathered
 from sr_core.errors import CheckpointError, ConfigError, SrError, listed
-from sr_core.evaluate.metrics import PROTOCOLS
+from sr_core.evaluate.learned import lpips_named
 from sr_core.evaluate.perceptual import Judge, judge_named, pristine_of
 from sr_core.params import GANS, Params
 from sr_core.progress import QUIET, Progress
@@ -22,8 +22,9 @@ class Asked:
 
     params: Params
     models: tuple[str, ...] = ()  # empty: all that are published for data.scale
-    images: tuple[str, ...] = ()  # folders of test images
+    images: tuple[str, ...] = ()  # folders of test images; the validation images then only if they are asked for
     validation: bool = False  # the data set's validation images beside `images`
+    protocol: str | None = None  # None: the usual one of each test set
 
     @property
     def directory(self) -> Path:
@@ -45,7 +46,7 @@ def lined_up(asked: Asked, *, say: Callable[[str], None] = print, progress: Prog
 
     Raises:
         ConfigError: lists every model and every test set that cannot be used.
-        SrError: evaluate.niqe_model is no pristine model.
+        SrError: evaluate.niqe_model is no pristine model, or evaluate.lpips_weights are none of LPIPS.
     """
     params = asked.params
     names = asked.models or published(params)
@@ -57,32 +58,33 @@ def lined_up(asked: Asked, *, say: Callable[[str], None] = print, progress: Prog
     opened, problems = _opened(names, params, say)
     problems += problems_of(opened)
     scale = opened[0][1].card.scale if opened else params.data.scale
-    wanted = params.compare.degradations or params.matrix.degradations
-    folders = asked.images or params.compare.images
-    # of the matrix' degradations those are left out, with a word, that a folder of images cannot have
-    made = tuple(name for name in wanted if params.compare.degradations or name in MADE_HERE)
-    remarks = [f"{name}: not on folders of images, where it cannot be made" for name in wanted if name not in made]
-    sets, wrong = gathered(
-        [Path(folder) for folder in folders],
-        scale,
-        made,
-        params.data,
-        validation=wanted if _validates(asked) else (),
+    named = params.compare.degradations
+    degradations = named or params.matrix.degradations
+    found = gathered(
+        Wanted(
+            folders=asked.images or params.compare.images,
+            scale=scale,
+            degradations=degradations,
+            optional=() if named else degradations,
+            validation=asked.validation or (not asked.images and params.compare.validation),
+            protocol=asked.protocol,
+        ),
+        params,
         progress=progress,
     )
-    problems += wrong
+    problems += found.problems
     if problems:
         raise ConfigError(f"nothing was compared, {len(problems)} wrong:{listed(problems)}")
     entrants = line_up(opened)
-    judge, remark = _judge(params, entrants, progress)
+    judge, remarks = _judge(params, entrants, progress)
     choice = Choice(
-        protocol=PROTOCOLS[params.evaluate.protocol],
         judge=judge,
+        lpips=lpips_named(params),
         rounds=params.compare.rounds,
         num_pictures=params.compare.pictures,
-        remarks=(*(remarks if folders else ()), *remark),
+        remarks=(*found.remarks, *remarks),
     )
-    return LineUp(entrants=entrants, sets=sets, choice=choice)
+    return LineUp(entrants=entrants, sets=found.sets, choice=choice)
 
 
 def published(params: Params) -> tuple[str, ...]:
@@ -100,11 +102,6 @@ def _scale_of(directory: Path) -> int | None:
         return read_card(directory).scale
     except CheckpointError:
         return None  # said when it is opened
-
-
-def _validates(asked: Asked) -> bool:
-    """Whether the validation images are compared on: where folders are named, only if it is asked for."""
-    return asked.validation or (not asked.images and asked.params.compare.validation)
 
 
 def _opened(

@@ -26,6 +26,7 @@ thead button { all: unset; cursor: pointer } thead button:focus-visible { outlin
 thead button span::after { content: " \\2195"; opacity: .45 }
 [aria-sort=ascending] button span::after { content: " \\2191"; opacity: 1 }
 [aria-sort=descending] button span::after { content: " \\2193"; opacity: 1 }
+.theirs th, .theirs td { color: var(--pale); font-style: italic }
 .best { font-weight: 700 } .more { color: var(--good) } .less { color: var(--bad) }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 16px;
   margin-top: 16px }

@@ -38,7 +38,7 @@ class Version:
     gain_db: float | None  # over bicubic
 
 
-def versions_of(evaluated: Evaluated, lr: Pixels, scale: int, labels: Sequence[str]) -> tuple[Version, ...]:
+def versions_of(evaluated: Evaluated, scale: int, labels: Sequence[str]) -> tuple[Version, ...]:
     """LR enlarged by repeating its pixels, the results of `labels` in their order, and HR."""
     scores = evaluated.scores
     baseline = scores[BASELINE].psnr
@@ -51,7 +51,7 @@ def versions_of(evaluated: Evaluated, lr: Pixels, scale: int, labels: Sequence[s
         )
         for label in labels
     ]
-    nearest = lr.repeat(scale, axis=0).repeat(scale, axis=1)
+    nearest = evaluated.lr.repeat(scale, axis=0).repeat(scale, axis=1)
     first = Version(label="LR", pixels=nearest, score=None, gain_db=None)
     return first, *results, Version(label="HR", pixels=evaluated.hr, score=None, gain_db=None)
 

@@ -108,12 +108,15 @@ def _block(comparison: Comparison, on: ComparedSet, plots: Mapping[str, bytes]) 
     body = ""
     for row in rows:
         cells = "".join(
-            f"<td class='{_kind(column, cell, row.model.label in best[column.head])}' "
-            f"data-value='{'' if cell.value is None else repr(cell.value)}'>{escape(cell.text)}</td>"
+            _data_cell(cell, _kind(column, cell, row.model.label in best[column.head]))
             for column, cell in zip(shown, words.shown_cells(comparison, row), strict=True)
         )
         hint = escape(words.about(row.model), quote=True)
         body += f"<tr><th scope=row title='{hint}'>{escape(row.model.label)}</th>{cells}</tr>"
+    for each in words.theirs_of(on):
+        cells = "".join(_data_cell(cell) for cell in words.shown_cells(comparison, each))
+        hint = escape(each.about, quote=True)
+        body += f"<tr class=theirs><th scope=row title='{hint}'>{escape(each.label)}</th>{cells}</tr>"
     pictures = "".join(
         f"<img alt='{escape(f'{what}, {words.heading(comparison, on)}', quote=True)}' src='{_data(png, 'png')}'>"
         for what, png in plots.items()
@@ -125,6 +128,11 @@ def _block(comparison: Comparison, on: ComparedSet, plots: Mapping[str, bytes]) 
         f"<thead><tr><th scope=col><span>model</span></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
         f"{f'<div class=plots>{pictures}</div>' if pictures else ''}</section>"
     )
+
+
+def _data_cell(cell: words.Cell, kind: str = "") -> str:
+    value = "" if cell.value is None else repr(cell.value)
+    return f"<td class='{kind}' data-value='{value}'>{escape(cell.text)}</td>"
 
 
 def _kind(column: words.Column, cell: words.Cell, is_best: bool) -> str:
@@ -184,6 +192,7 @@ def _crop(image: PageImage, version: PageVersion) -> str:
         gain = "" if version.gain_db is None else f" ({version.gain_db:+.2f})"
         said = f"{score.psnr:.2f} dB{gain} · {score.ssim:.4f}"
         said += "" if score.niqe is None else f" · NIQE {score.niqe:.2f}"
+        said += "" if score.lpips is None else f" · LPIPS {score.lpips:.4f}"
     alt = escape(f"{version.label}, crop of {image.image}", quote=True)
     return (
         f"<li><img alt='{alt}' width={box.right - box.left} height={box.bottom - box.top} src='{version.crop}'>"

@@ -18,11 +18,11 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sr_core.errors import SrError
-from sr_core.evaluate import benchmark
-from sr_core.evaluate.benchmark import EvalReport
+from sr_core.evaluate import published, records
+from sr_core.evaluate.records import EvalReport
 from sr_core.upscale import Box
 
 VERSION = 1
@@ -90,7 +90,6 @@ class ComparedSet:
     name: str  # <test set>-x<S>-<degradation>
     test_set: str
     degradation: str
-    origin: Literal["files", "made"]  # where LR comes from: from files, or made here from HR
     report: EvalReport  # its models are the labels, bicubic first
     images: tuple[ComparedImage, ...]
 
@@ -129,8 +128,10 @@ class Comparison:
             "models": [dataclasses.asdict(model) for model in self.models],
             "sets": [
                 {
-                    **{key: getattr(each, key) for key in ("name", "test_set", "degradation", "origin")},
+                    **{key: getattr(each, key) for key in ("name", "test_set", "degradation")},
                     "report": each.report.to_dict(),
+                    # for readers only: made anew from the report
+                    "published": [dataclasses.asdict(figure) for figure in published.beside(each.report)],
                     "images": [dataclasses.asdict(image) for image in each.images],
                 }
                 for each in self.sets
@@ -172,7 +173,8 @@ def _model(tree: Mapping[str, Any]) -> ComparedModel:
 
 def _set(tree: Mapping[str, Any]) -> ComparedSet:
     images = (ComparedImage(**{**image, "focus": Box(**image["focus"])}) for image in tree["images"])
-    return ComparedSet(**{**tree, "report": benchmark.from_dict(tree["report"]), "images": tuple(images)})
+    own = {key: tree[key] for key in ("name", "test_set", "degradation")}
+    return ComparedSet(**own, report=records.from_dict(tree["report"]), images=tuple(images))
 
 
 def read_comparison(directory: Path) -> Comparison:
@@ -198,5 +200,7 @@ def flat_metrics(comparison: Comparison) -> dict[str, float]:
         values[f"{model.label}/s_per_megapixel"] = model.speed.median_s if model.speed else None
         for each in comparison.sets:
             mean = each.report.mean(model.label)
-            values |= {f"{each.name}/{model.label}/{key}": getattr(mean, key) for key in ("psnr", "ssim", "niqe")}
+            values |= {
+                f"{each.name}/{model.label}/{key}": getattr(mean, key) for key in ("psnr", "ssim", "niqe", "lpips")
+            }
     return {name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)}

@@ -29,7 +29,7 @@ from sr_core.compare.sets import Images
 from sr_core.data import images as image_files
 from sr_core.errors import SrError
 from sr_core.evaluate.benchmark import BASELINE, Evaluated, evaluate
-from sr_core.evaluate.metrics import Protocol
+from sr_core.evaluate.lpips import Lpips
 from sr_core.evaluate.perceptual import Judge
 from sr_core.progress import QUIET, Progress
 from sr_core.train.weights import open_model
@@ -40,8 +40,8 @@ from sr_core.upscale import fastest_device
 class Choice:
     """How models are compared."""
 
-    protocol: Protocol
     judge: Judge | None = None  # measures NIQE
+    lpips: Lpips | None = None
     rounds: int = 5  # in which the models' times are taken; 0: they are not
     num_pictures: int = 6  # images of a set of which pictures are kept, evenly spread
     remarks: tuple[str, ...] = ()
@@ -134,36 +134,36 @@ class _Writer:
 
         def observe(evaluated: Evaluated) -> None:
             if evaluated.image in wanted:
-                kept.append(self._pictured(on, wanted[evaluated.image], evaluated))
+                kept.append(self._pictured(on, evaluated))
 
         report = evaluate(
             {entrant.label: entrant.loaded.network for entrant in self._entrants if entrant.label != BASELINE},
             on.images,
-            protocol=self._choice.protocol,
+            protocol=on.protocol,
             test_set=on.test_set,
+            degradation=on.degradation,
+            lr_source=on.lr_source,
+            cards={entrant.label: entrant.loaded.card for entrant in self._entrants},
             device=self._device,
             judge=self._choice.judge,
+            lpips=self._choice.lpips,
             progress=self._progress,
             observe=observe,
         )
-        known = {entrant.label: entrant.loaded.card.weights_sha256 for entrant in self._entrants}
         return ComparedSet(
             name=on.name,
             test_set=on.test_set,
             degradation=on.degradation,
-            origin=on.origin,
-            report=dataclasses.replace(report, weights={label: sha256 for label, sha256 in known.items() if sha256}),
+            report=report,
             images=tuple(kept),
         )
 
-    def _pictured(self, on: Images, i: int, evaluated: Evaluated) -> ComparedImage:
-        name, lr = evaluated.image, on.images.lr(i)
+    def _pictured(self, on: Images, evaluated: Evaluated) -> ComparedImage:
+        name, lr, scale = evaluated.image, evaluated.lr, on.images.scale
         labels = [entrant.label for entrant in self._entrants]
         focus = figure.focus_of(evaluated.results)
-        versions = figure.versions_of(evaluated, lr, on.images.scale, labels)
-        subtitle = f"{on.test_set} x{on.images.scale}, {on.degradation}, " + self._choice.protocol.describe(
-            on.images.scale
-        )
+        versions = figure.versions_of(evaluated, scale, labels)
+        subtitle = f"{on.test_set} x{scale}, {on.degradation}, {on.protocol.describe(scale)}"
         self._write(gallery_path(on.name, name), figure.picture(name, subtitle, versions, focus))
         for which, pixels in ((LR, lr), *evaluated.results.items(), (HR, evaluated.hr)):
             self._write(image_path(on.name, name, which), pixels)
@@ -191,8 +191,7 @@ class _Writer:
         image_files.write_png(self._directory / path, pixels)
 
 
-def _spread(keys: Sequence[str], most: int) -> dict[str, int]:
-    """At most `most` of `keys`, evenly spread, and where they are."""
+def _spread(keys: Sequence[str], most: int) -> set[str]:
+    """At most `most` of `keys`, evenly spread."""
     num = min(most, len(keys))
-    chosen = [(2 * i + 1) * len(keys) // (2 * num) for i in range(num)]
-    return {keys[i]: i for i in chosen}
+    return {keys[(2 * i + 1) * len(keys) // (2 * num)] for i in range(num)}

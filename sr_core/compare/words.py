@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sr_core.compare.report import ComparedModel, ComparedSet, Comparison
-from sr_core.evaluate.benchmark import BASELINE, Mean
+from sr_core.evaluate import published
+from sr_core.evaluate.records import BASELINE, Mean
 from sr_core.models.card import UNKNOWN
 
 NOTHING = "-"
@@ -26,6 +27,16 @@ class Row:
     model: ComparedModel
     mean: Mean
     gain_db: float | None  # over bicubic; None: of bicubic itself
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Theirs:
+    """A published figure that stands below ours."""
+
+    label: str
+    about: str  # whose it is, and what the network was trained on
+    psnr: float
+    ssim: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +62,7 @@ COLUMNS = (
     Column(head="gain", unit="dB", decimals=2, better=1),
     Column(head="SSIM", unit="", decimals=4, better=1),
     Column(head="NIQE", unit="", decimals=2, better=-1),
+    Column(head="LPIPS", unit="", decimals=4, better=-1),
     Column(head="parameters", unit="", decimals=0, better=0),
     Column(head="time", unit="s per megapixel", decimals=3, better=0),
 )
@@ -83,16 +95,33 @@ def cells_of(row: Row) -> tuple[Cell, ...]:
         row.gain_db,
         row.mean.ssim,
         row.mean.niqe,
+        row.mean.lpips,
         row.model.num_parameters,
         speed.median_s if speed else None,
     )
     return tuple(_cell(column, value) for column, value in zip(COLUMNS, values, strict=True))
 
 
-def shown_cells(comparison: Comparison, row: Row) -> tuple[Cell, ...]:
+def shown_cells(comparison: Comparison, row: Row | Theirs) -> tuple[Cell, ...]:
     """The figures of a row for those columns that are shown."""
     shown = columns_of(comparison)
+    if isinstance(row, Theirs):
+        known = {"PSNR": row.psnr, "SSIM": row.ssim}
+        return tuple(_cell(column, known.get(column.head)) for column in shown)
     return tuple(cell for column, cell in zip(COLUMNS, cells_of(row), strict=True) if column in shown)
+
+
+def theirs_of(on: ComparedSet) -> tuple[Theirs, ...]:
+    """The published figures for the same images, degradation and protocol, by PSNR."""
+    return tuple(
+        Theirs(
+            label=f"{each.name} (published)",
+            about=f"{each.source}, trained on {each.trained_on}",
+            psnr=each.psnr,
+            ssim=each.ssim,
+        )
+        for each in published.beside(on.report)
+    )
 
 
 def _cell(column: Column, value: float | None) -> Cell:
@@ -111,17 +140,20 @@ def heading(comparison: Comparison, on: ComparedSet) -> str:
 
 
 def protocol(comparison: Comparison, on: ComparedSet) -> str:
-    """By what the figures of a block were taken: `benchmark-y (Y, 4 pixels shaved), float32, LR from files`."""
+    """By what the figures of a block were taken: `benchmark-y (Y, 4 pixels shaved), float32, LR: files`."""
     report = on.report
-    lr = "LR from files" if on.origin == "files" else "LR made here"
-    niqe = f"; {report.perceptual.label}, lower is better" if report.perceptual else ""
-    return f"{report.protocol.describe(comparison.scale)}, {report.precision}, {lr}{niqe}"
+    lr = [f"LR: {report.lr_source}"] if report.lr_source else []
+    scores = [f"{each.label}, lower is better" for each in (report.perceptual, report.learned) if each]
+    measured = ", ".join([report.protocol.describe(comparison.scale), report.precision, *lr])
+    return "; ".join([measured, *scores])
 
 
 def notes(comparison: Comparison) -> tuple[str, ...]:
     """What holds for the whole table: how time was taken, which model is which, what was left out."""
     lines = [f"time: {comparison.timing.describe()}"] if comparison.timing else []
     lines += [f"{model.label}: {about(model)}" for model in comparison.models if model.label != BASELINE]
+    lines += dict.fromkeys(f"{each.label}: {each.about}" for on in comparison.sets for each in theirs_of(on))
+    lines += [doubt for on in comparison.sets if (doubt := published.doubt(on.report))]
     return (*lines, *comparison.remarks)
 
 
@@ -171,7 +203,9 @@ def table(comparison: Comparison) -> Group:
         )
         for i, column in enumerate(shown)
     ]
-    longest = max(len(model.label) for model in comparison.models)
+    labels = [model.label for model in comparison.models]
+    labels += [each.label for on in comparison.sets for each in theirs_of(on)]
+    longest = max(map(len, labels))
     parts: list[RenderableType] = [Text(title(comparison), style="bold")]
     for on in comparison.sets:
         made = Table(box=SIMPLE_HEAD)
@@ -186,6 +220,9 @@ def table(comparison: Comparison) -> Group:
                 for column, cell in zip(shown, shown_cells(comparison, row), strict=True)
             ]
             made.add_row(row.model.label, *cells)
+        for each in theirs_of(on):
+            cells = [Text(cell.text) for cell in shown_cells(comparison, each)]
+            made.add_row(each.label, *cells, style="dim italic")
         parts += [Text(f"\n{heading(comparison, on)}", style="bold"), Text(protocol(comparison, on), style="dim"), made]
     return Group(*parts, *(Text(line, style="dim") for line in notes(comparison)))
 
@@ -222,6 +259,9 @@ def _markdown_lines(comparison: Comparison) -> Iterator[str]:
                 for column, cell in zip(shown, shown_cells(comparison, row), strict=True)
             ]
             yield f"| {escaped(row.model.label)} | {' | '.join(cells)} |"
+        for each in theirs_of(on):
+            cells = [cell.text for cell in shown_cells(comparison, each)]
+            yield f"| *{escaped(each.label)}* | {' | '.join(cells)} |"
     yield ""
     yield from (f"- {escaped(line)}" for line in notes(comparison))
 

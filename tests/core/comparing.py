@@ -6,11 +6,16 @@ import torch
 
 from sr_core import models
 from sr_core.compare.run import Choice
-from sr_core.evaluate.metrics import PROTOCOLS
+from sr_core.compare.sets import Wanted
 from sr_core.models.card import Card
 from sr_core.train.weights import LoadedModel, save_model
 
-CHOICE = Choice(protocol=PROTOCOLS["benchmark-y"], rounds=1, num_pictures=2)
+CHOICE = Choice(rounds=1, num_pictures=2)
+
+
+def wanted(*folders, degradations=("bicubic",), scale=2, **others):
+    """Test images of folders."""
+    return Wanted(folders=tuple(map(str, folders)), scale=scale, degradations=tuple(degradations), **others)
 
 
 def network_of(model="edsr", *, scale=2, seed=0, features=4):

@@ -5,16 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from comparing import loaded
+from comparing import loaded, wanted
 from photos import noise, params_for, write_folder
 
 from sr_core.compare.entrants import count_parameters, line_up, problems_of
 from sr_core.compare.sets import gathered
-from sr_core.data import synthetic
 from sr_core.data.images import write_png
 from sr_core.data.resize import bicubic_down
 from sr_core.data.shards import build
-from sr_core.params import DataParams
+from sr_core.params import DataParams, EvaluateParams, Params
 from sr_core.progress import QUIET
 from sr_core.train.weights import open_model
 
@@ -76,38 +75,23 @@ def photographs(tmp_path):
 
 
 def test_a_folder_has_the_degradations_that_can_be_made_here(photographs):
-    params = DataParams(scale=2)
-    found, problems = gathered([photographs], 2, ["bicubic", "unknown", "second_order"], params)
-    assert problems == ()
-    assert [(each.name, each.origin) for each in found] == [
-        ("Photos-x2-bicubic", "made"),
-        ("Photos-x2-unknown", "made"),
-        ("Photos-x2-second_order", "made"),
+    found = gathered(wanted(photographs, degradations=("bicubic", "unknown", "second_order")), Params())
+    assert (found.problems, found.remarks) == ((), ())
+    assert [(each.name, each.lr_source) for each in found.sets] == [
+        ("Photos-x2-bicubic", "made here: bicubic, border clamp"),
+        ("Photos-x2-unknown", "made here: unknown, seed 0"),
+        ("Photos-x2-second_order", "made here: second_order, seed 0"),
     ]
-    assert len({each.images.digest for each in found}) == 3
-    for each in found:
-        assert each.images.hr(1).shape == (50, 44, 3)
-        assert each.images.lr(1).shape == (25, 22, 3)
-    drawn = synthetic.random_for(params.degradation_seed, "01", "unknown", 0)
-    expected = synthetic.unknown(found[1].images.hr(1), 2, params.unknown, drawn)
-    assert np.array_equal(found[1].images.lr(1), expected)
-    assert not np.array_equal(found[1].images.lr(1), found[0].images.lr(1))
-
-
-def test_another_seed_makes_another_set(photographs):
-    digests = {
-        gathered([photographs], 2, ["unknown"], DataParams(scale=2, degradation_seed=seed))[0][0].images.digest
-        for seed in (0, 1)
-    }
-    assert len(digests) == 2
+    assert len({each.images.digest for each in found.sets}) == 3
+    assert not np.array_equal(found.sets[0].images.lr(1), found.sets[1].images.lr(1))
 
 
 def test_lr_files_are_taken_as_they_are(tmp_path):
     hr, given = noise(40, 60), noise(20, 30, seed=9)
     write_png(tmp_path / "Set1" / "a_SRF_2_HR.png", hr)
     write_png(tmp_path / "Set1" / "a_SRF_2_LR.png", given)
-    found, _ = gathered([tmp_path / "Set1"], 2, ["bicubic", "unknown"], DataParams(scale=2))
-    assert [each.origin for each in found] == ["files", "made"]
+    found = gathered(wanted(tmp_path / "Set1", degradations=("bicubic", "unknown")), Params()).sets
+    assert found[0].lr_source == "files"
     assert np.array_equal(found[0].images.lr(0), given)
     assert not np.array_equal(found[1].images.lr(0), given)
 
@@ -115,21 +99,49 @@ def test_lr_files_are_taken_as_they_are(tmp_path):
 def test_everything_that_cannot_be_used_is_listed(photographs, tmp_path):
     (tmp_path / "Empty").mkdir()
     folders = [photographs, photographs, tmp_path / "Empty", tmp_path / "absent"]
-    params = DataParams(scale=2, root=str(tmp_path / "data"))
-    _, problems = gathered(folders, 2, ["bicubic"], params, validation=["bicubic"])
-    said = ("shards", "Empty: holds no test images", "absent: is not a folder", "several")
-    for text, problem in zip(said, problems, strict=True):
+    params = Params(data=DataParams(scale=2, root=str(tmp_path / "data")))
+    found = gathered(wanted(*folders, degradations=("bicubic", "unknown"), validation=True), params)
+    said = (
+        "x2/train",
+        "x2/train",
+        "Empty: holds no",
+        "absent: is not a folder",
+        "Photos-x2-bicubic: is the",
+        "unknown: is the",
+    )
+    for text, problem in zip(said, found.problems, strict=True):
         assert text in problem
-    _, problems = gathered([photographs], 2, ["mild", "bicubic"], DataParams(scale=4))
-    assert problems == ("mild: cannot be made here for folders of images, expected bicubic, unknown, second_order",)
-    assert gathered([], 2, ["bicubic"], DataParams())[1] == ("there are no test images; add --images FOLDER",)
+    assert gathered(wanted(), Params()).problems == ("there are no test images; add --images FOLDER",)
+
+
+def test_a_degradation_that_a_folder_cannot_have_is_wrong_where_it_was_named_and_else_left_out(photographs):
+    mild = gathered(wanted(photographs, degradations=("mild", "bicubic"), scale=4), Params())
+    assert "has no LR images of mild, and they cannot be made here" in mild.problems[0]
+    every = ("mild", "mixed", "bicubic")
+    optional = gathered(wanted(photographs, degradations=every, optional=every, scale=4), Params())
+    assert optional.problems == ()
+    assert [each.degradation for each in optional.sets] == ["bicubic"]
+    assert len(optional.remarks) == 2
+    nowhere = gathered(wanted("nowhere", degradations=every, optional=every), Params())
+    assert "nowhere: is not a folder, expected one with test images" in nowhere.problems
+
+
+def test_a_set_is_measured_by_its_usual_protocol_unless_another_is_named(tmp_path):
+    folder = write_folder(tmp_path / "Set5", [(40, 40)] * 5)
+    usual = gathered(wanted(folder), Params(evaluate=EvaluateParams(protocol="div2k-rgb"))).sets[0]
+    assert (usual.test_set, usual.protocol.name) == ("Set5", "benchmark-y")
+    named = gathered(wanted(folder, protocol="whole-rgb"), Params()).sets[0]
+    assert named.protocol.name == "whole-rgb"
 
 
 def test_validation_images_come_from_their_shards(photographs, tmp_path):
     data = params_for(tmp_path / "data", photographs, valid_every=2)
     build(data, progress=QUIET)
-    found, problems = gathered([], 2, ["unknown"], data, validation=["bicubic"])
-    assert problems == ()
-    assert [each.name for each in found] == [f"{each.test_set.replace(' ', '-')}-x2-bicubic" for each in found]
-    valid = found[0].images
+    found = gathered(wanted(validation=True), Params(data=data))
+    assert found.problems == ()
+    assert [each.name for each in found.sets] == [
+        f"{each.test_set.replace(' ', '-')}-x2-bicubic" for each in found.sets
+    ]
+    assert found.sets[0].lr_source == "shards"
+    valid = found.sets[0].images
     assert np.array_equal(valid.lr(0), bicubic_down(valid.hr(0), 2))

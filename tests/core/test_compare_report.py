@@ -67,7 +67,6 @@ def comparison():
                 name="Set5-x4-bicubic",
                 test_set="Set5",
                 degradation="bicubic",
-                origin="files",
                 report=report,
                 images=(image,),
             ),

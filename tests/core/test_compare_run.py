@@ -1,25 +1,29 @@
 """A comparison's directory: whole, what others look for in it, and its page without anything to fetch."""
 
+import dataclasses
 import html.parser
+import io
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from comparing import CHOICE, loaded
+from comparing import CHOICE, loaded, wanted
 from photos import noise, write_folder
+from rich.console import Console
 
 from sr_core.compare import words
 from sr_core.compare.entrants import line_up
+from sr_core.compare.page import as_html
 from sr_core.compare.report import COMPARISON, image_path, read_comparison
-from sr_core.compare.run import compare_to
+from sr_core.compare.run import Choice, compare_to
 from sr_core.compare.sets import gathered
 from sr_core.data.images import read_rgb, write_png
 from sr_core.errors import BusyError, ImageError, SrError
 from sr_core.evaluate.niqe import fit
 from sr_core.evaluate.perceptual import Judge
-from sr_core.params import DataParams
+from sr_core.params import Params
 from sr_core.upscale import upscale
 
 ODD = "it's <b>&amp;"  # a file may be called so
@@ -39,7 +43,7 @@ def opened():
 
 @pytest.fixture(scope="module")
 def sets(photographs):
-    return gathered([photographs], 2, ["bicubic", "unknown"], DataParams(scale=2))[0]
+    return gathered(wanted(photographs, degradations=("bicubic", "unknown")), Params()).sets
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +86,16 @@ def test_pictures_are_the_pixels(compared, sets, opened):
 def test_figures_are_those_of_an_evaluation(compared):
     _, found = compared
     on = found.on("Set3-x2-unknown")
-    assert (on.origin, len(on.report.images)) == ("made", 3)
-    assert on.report.weights["srcnn"] == "03" * 32
+    assert (on.report.lr_source, len(on.report.images)) == ("made here: unknown, seed 0", 3)
+    assert (on.report.degradation, on.report.weights["srcnn"]) == ("unknown", "03" * 32)
+    assert on.report.facts["srcnn"].architecture == "srcnn"
     assert all(model.speed and model.speed.median_s > 0 for model in found.models)
 
 
 def test_the_table_says_protocol_and_every_figure(compared):
     directory, found = compared
     text = (directory / "compare.md").read_text()
-    assert text.count("benchmark-y (Y, 2 pixels shaved), float32, LR made here") == 2
+    assert text.count("benchmark-y (Y, 2 pixels shaved), float32, LR: made here: ") == 2
     for on in found.sets:
         for model in found.models:
             assert f"{on.report.mean(model.label).psnr:.2f}" in text
@@ -139,8 +144,8 @@ def test_the_page_fetches_nothing(compared):
 
 
 def test_names_of_files_stay_text(tmp_path, photographs, opened):
-    sets, _ = gathered([photographs], 2, ["bicubic"], DataParams(scale=2))
-    compare_to(tmp_path / "odd", line_up(opened[:1]), sets, CHOICE.__class__(protocol=CHOICE.protocol, rounds=0))
+    sets = gathered(wanted(photographs), Params()).sets
+    compare_to(tmp_path / "odd", line_up(opened[:1]), sets, Choice(rounds=0))
     text = (tmp_path / "odd" / "index.html").read_text()
     assert "it's <b>" not in text
     assert Page(text).open == []
@@ -155,16 +160,35 @@ def test_a_rerun_replaces_all_of_it(tmp_path, opened, sets):
     assert not list(directory.rglob("edsr*"))
 
 
+class Unreadable:
+    """Test images of which the last vanishes in the middle of all work."""
+
+    def __init__(self, images):
+        self._images, self._looks = images, 0
+        self.scale, self.keys, self.digest = images.scale, images.keys, images.digest
+
+    def __len__(self):
+        return len(self._images)
+
+    def lr(self, i):
+        self._looks += 1
+        if self._looks > len(self) + 1:  # after all were looked at, and one was measured
+            raise ImageError("the file was lost")
+        return self._images.lr(i)
+
+    def hr(self, i):
+        return self._images.hr(i)
+
+
 def test_what_fails_leaves_the_old_one(tmp_path, opened, sets):
     directory = tmp_path / "kept"
     compare_to(directory, line_up(opened[2:]), sets[:1], CHOICE)
     before = (directory / COMPARISON).read_bytes()
-    write_png(tmp_path / "Small" / "a.png", noise(12, 12))
-    small, _ = gathered([tmp_path / "Small"], 2, ["bicubic"], DataParams(scale=2))
-    with pytest.raises(ImageError, match="expected at least"):
-        compare_to(directory, line_up(opened), [*sets, *small], CHOICE)
+    bad = dataclasses.replace(sets[1], images=Unreadable(sets[1].images))
+    with pytest.raises(ImageError, match="lost"):
+        compare_to(directory, line_up(opened), [sets[0], bad], CHOICE)
     assert (directory / COMPARISON).read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".locks", "Small", "kept"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".locks", "kept"]
 
 
 def test_something_else_is_never_replaced(tmp_path, opened, sets):
@@ -194,11 +218,37 @@ def test_one_at_a_time(tmp_path, opened, sets):
         child.communicate("\n")
 
 
-def test_niqe_is_in_the_table_where_it_is_measured(tmp_path, opened, photographs):
+def test_published_figures_stand_below_ours_where_images_and_protocol_are_theirs(compared):
+    _, found = compared
+    # the figures of bicubic that the papers have, as if they had been measured here
+    on, scores = found.sets[0], []
+    for score in on.report.scores:
+        scores.append(dataclasses.replace(score, psnr=28.43 if score.model == "bicubic" else 30.0))
+    report = dataclasses.replace(on.report, test_set="Set5", scale=4, scores=tuple(scores))
+    named = dataclasses.replace(found, scale=4, sets=(dataclasses.replace(on, test_set="Set5", report=report),))
+    text = words.markdown(named)
+    rows = [line for line in text.splitlines() if "(published)" in line and line.startswith("|")]
+    assert rows[0].startswith("| *bicubic (published)* | 28.42 | - | 0.8104 | - | - |")
+    assert "Lim et al. 2017, trained on DIV2K" in text
+    assert named.to_dict()["sets"][0]["published"][0]["psnr"] == 28.42
+    page = as_html(named, {}, {})
+    assert page.count("<tr class=theirs>") == len(rows) > 5
+    screen = io.StringIO()
+    Console(file=screen, width=120).print(words.table(named))
+    assert len(re.findall(r"^  EDSR full \(published\) +32.46 ", screen.getvalue(), re.MULTILINE)) == 1
+    # other images of that name: bicubic tells
+    far = tuple(dataclasses.replace(score, psnr=27.0) for score in report.scores)
+    others = dataclasses.replace(named.sets[0], report=dataclasses.replace(report, scores=far))
+    text = words.markdown(dataclasses.replace(named, sets=(others,)))
+    assert "(published)" not in text
+    assert "so these are other images" in text
+
+
+def test_niqe_is_in_the_table_where_it_is_measured(tmp_path, opened):
     write_png(tmp_path / "Large" / "a.png", noise(220, 220))
-    large, _ = gathered([tmp_path / "Large"], 2, ["bicubic"], DataParams(scale=2))
+    large = gathered(wanted(tmp_path / "Large"), Params()).sets
     pristine = fit((str(seed), lambda seed=seed: noise(400, 400, seed=seed)) for seed in range(2))
-    choice = type(CHOICE)(protocol=CHOICE.protocol, rounds=0, judge=Judge(pristine=pristine))
+    choice = Choice(rounds=0, judge=Judge(pristine=pristine))
     found = compare_to(tmp_path / "niqe", line_up(opened[2:]), large, choice)
     assert found.sets[0].report.mean("srcnn").niqe is not None
     assert "| NIQE |" in words.markdown(found)
