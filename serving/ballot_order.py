@@ -58,12 +58,21 @@ def _rounds(draw: random.Random, images: Sequence[Image], values: Sequence[T]) -
 
 
 def _spread(order: list[Single]) -> list[Single]:
-    """`order` with as few neighbours of one image as exchanging with a later one can make."""
+    """`order` without neighbours of one image, as far as exchanging two helps; later places are tried first."""
     for i in range(1, len(order)):
         if order[i][0] == order[i - 1][0]:
-            later = next((k for k in range(i + 1, len(order)) if order[k][0] != order[i - 1][0]), i)
-            order[i], order[later] = order[later], order[i]
+            for k in (*range(i + 1, len(order)), *range(i - 1)):
+                order[i], order[k] = order[k], order[i]
+                if _stands_apart(order, i) and _stands_apart(order, k):
+                    break
+                order[i], order[k] = order[k], order[i]
     return order
+
+
+def _stands_apart(order: Sequence[Single], place: int) -> bool:
+    """Whether the neighbours show other images."""
+    before = place == 0 or order[place - 1][0] != order[place][0]
+    return before and (place + 1 == len(order) or order[place + 1][0] != order[place][0])
 
 
 def _tournament(draw: random.Random, candidates: Sequence[str]) -> list[tuple[str, str]]:

@@ -218,7 +218,7 @@ def comparison_directory(comparisons: Path, name: str) -> Path:
         SrError: there is none.
     """
     directory = comparisons / name
-    if Path(name).name != name or not directory.is_dir():
+    if Path(name).name != name or name in {"", ".."} or not directory.is_dir():
         known = sorted(path.parent.name for path in comparisons.glob(f"[!.]*/{IMAGES}"))
         raise SrError(f"{name}: is no comparison in {comparisons}, expected one of: {', '.join(known) or 'none there'}")
     return directory
