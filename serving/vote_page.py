@@ -9,7 +9,10 @@ People give single pictures 1 to 5 points, or choose between two; votes go to da
 
 import argparse
 import os
+import signal
+import socket
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,17 +82,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
             comparison_directory(given.compare, given.name)
         if given.most < 1:
             raise SrError(f"--most is {given.most}, expected 1 or more")
+        _check_free(given.host, given.port)
         blocks = app(given.compare, given.opinions, name=given.name, seed=given.seed, most=given.most)
-        try:
-            blocks.launch(server_name=given.host, server_port=given.port, footer_links=[], ssr_mode=False, quiet=True)
-        except OSError as error:
-            raise SrError(
-                f"--port: {given.host}:{given.port} cannot be listened on ({error}); choose another"
-            ) from None
+        _serve(blocks, given.host, given.port)
     except SrError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _check_free(host: str, port: int) -> None:
+    """Before Gradio is started, which takes seconds."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise SrError(f"--port: {host}:{port} cannot be listened at ({error}); choose another") from None
+
+
+def _serve(blocks: Any, host: str, port: int) -> None:
+    """Until ctrl-C or SIGTERM."""
+    try:
+        blocks.launch(
+            server_name=host, server_port=port, footer_links=[], ssr_mode=False, quiet=True, prevent_thread_lock=True
+        )
+    except OSError as error:  # somebody was faster
+        raise SrError(f"--port: {host}:{port} cannot be listened at ({error}); choose another") from None
+    print(f"voting at {blocks.local_url}", flush=True)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    blocks.close(verbose=False)
 
 
 if __name__ == "__main__":

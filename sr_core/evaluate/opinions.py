@@ -4,10 +4,12 @@ The test is that of Ledig et al. 2017 ("Photo-Realistic Single Image Super-Resol
 score single pictures from 1 (bad) to 5 (excellent), among them nearest neighbour and the original, without being told
 which is which. Pairs are the other half: of two pictures of one image the better one, or neither.
 
-A mean opinion score is the mean of all votes, and its 95 % interval is over raters: the votes of one rater go together,
-so what is summed over votes is a rater's deviation from the mean, and the interval is Student's with as many degrees of
-freedom as raters less one. Where every rater scored every image it is exactly the t-interval of the raters' own means.
+A mean opinion score is the mean of all votes. Its 95 % interval is over raters, for the votes of one rater go together:
+it is the jackknife's, from how far the mean moves when each rater is left out once, with Student's t of as many degrees
+of freedom as raters less one. Where every rater scored every image it is exactly the t-interval of the raters' means.
 It says where the mean of other raters would lie on the same images, as the PSNR beside it is of these images.
+`benchmarks/opinions.py` counts how often such intervals hold the truth.
+
 `bradley_terry` has how strengths are found, and their intervals. Votes on different test sets are never mixed.
 """
 
@@ -145,7 +147,8 @@ def _mean_opinion(model: str, scores: Sequence[Score]) -> MeanOpinion:
     deviations = np.bincount(rater_of, weights=values - mean)  # of each rater, summed over votes
     low = high = None
     if len(raters) > 1 and not np.allclose(deviations, 0):
-        variance = len(raters) / (len(raters) - 1) * float(deviations @ deviations) / len(values) ** 2
+        moves = deviations / (len(values) - np.bincount(rater_of))  # of the mean, where this rater is left out
+        variance = (len(raters) - 1) / len(raters) * float(moves @ moves)
         half = interval_factor(len(raters) - 1) * math.sqrt(variance)
         low, high = max(mean - half, LOWEST), min(mean + half, HIGHEST)
     return MeanOpinion(

@@ -53,7 +53,7 @@ def start(place, port):
 
 def stop(server, how=signal.SIGINT):
     server.send_signal(how)
-    server.wait(timeout=30)
+    assert server.wait(timeout=30) in {0, -signal.SIGKILL}
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +290,8 @@ def test_a_port_in_use_is_a_sentence(tmp_path, capsys):
         taken.listen()
         port = taken.getsockname()[1]
         assert main(["--port", str(port), "--compare", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"--port: 127.0.0.1:{port} cannot be listened on")
+    assert capsys.readouterr().err.startswith(f"--port: 127.0.0.1:{port} cannot be listened at")
+    assert main(["--port", "70000", "--compare", str(tmp_path)]) == 1
 
 
 def test_a_name_that_is_no_comparison_is_a_sentence(tmp_path, capsys):
