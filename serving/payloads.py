@@ -120,7 +120,10 @@ def _files(items: Sequence[str | bytes], limits: Limits) -> tuple[Picture, ...]:
         name = COLUMN if len(items) == 1 else f"{COLUMN} {number} of {len(items)}"
         data = _decoded(item, name, left, limits)
         left -= len(data)
-        picture = read_picture(data, name=name, max_pixels=limits.max_pixels)
+        try:
+            picture = read_picture(data, name=name, max_pixels=limits.max_pixels)
+        except ImageError as error:
+            raise ImageError(str(error).replace("data.max_pixels", PIXELS)) from None
         pixels += picture.pixels.shape[0] * picture.pixels.shape[1]
         _check_pixels(pixels, limits)
         pictures.append(picture)
