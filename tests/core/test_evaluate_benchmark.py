@@ -13,12 +13,13 @@ from torch import nn
 
 from sr_core.data.resize import bicubic_down
 from sr_core.errors import ConfigError, ImageError, SrError
-from sr_core.evaluate.benchmark import EvalReport, ImageScore, evaluate, from_dict, read_report
+from sr_core.evaluate.benchmark import EvalReport, Evaluated, ImageScore, evaluate, from_dict, read_report
 from sr_core.evaluate.metrics import PROTOCOLS, psnr, ssim
 from sr_core.evaluate.tables import table
 from sr_core.files import to_json
 from sr_core.models import build
-from sr_core.upscale import upscale
+from sr_core.models.card import Card
+from sr_core.upscale import upscale, upscale_float
 
 Y = PROTOCOLS["benchmark-y"]
 
@@ -117,6 +118,72 @@ def test_the_report_says_what_makes_its_numbers_comparable() -> None:
         "valid": True,
     }
     assert evaluate({}, IMAGES, protocol=Y, test_set="waves").precision == "float32"
+
+
+def test_the_self_ensemble_is_a_row_of_its_own() -> None:
+    torch.manual_seed(0)
+    network = build("edsr", scale=2, preset="small", options={"num_blocks": 1, "num_features": 8}).eval()
+    seen: list[Evaluated] = []
+    report = evaluate(
+        {"edsr": network, "nearest": Nearest()},
+        IMAGES,
+        protocol=Y,
+        test_set="waves",
+        ensemble={"edsr"},
+        observe=seen.append,
+    )
+    assert report.models == ("bicubic", "edsr", "edsr+", "nearest")
+    assert [name for name, facts in report.facts.items() if facts.ensemble] == ["edsr+"]
+    for i, evaluated in enumerate(seen):
+        total = np.zeros(IMAGES.hr(i).shape, np.float64)
+        for flips in ((), (0,), (1,), (0, 1)):
+            for transposed in (False, True):
+                turned = np.flip(IMAGES.lr(i), flips)
+                turned = turned.transpose(1, 0, 2) if transposed else turned
+                enlarged = upscale_float(network, turned, precision="float32")
+                total += np.flip(enlarged.transpose(1, 0, 2) if transposed else enlarged, flips)
+        mean = np.floor(total / 8 + 0.5).clip(0, 255)
+        assert np.abs(evaluated.results["edsr+"].astype(int) - mean).max() <= 1  # where the mean ends in .5
+        assert (evaluated.results["edsr+"] == mean).mean() > 0.999
+        assert (evaluated.results["edsr+"] != evaluated.results["edsr"]).any()
+        np.testing.assert_array_equal(evaluated.lr, IMAGES.lr(i))
+
+
+def test_the_report_says_what_each_network_is() -> None:
+    network = build("edsr", scale=2, preset="baseline", options={})
+    options = {"num_blocks": 16, "num_features": 64, "res_scale": 0.5}
+    card = Card(
+        model="edsr",
+        preset="small",  # as an imported file's, whose options say all
+        options=options,
+        scale=2,
+        dataset="DIV2K",
+        degradation="bicubic",
+        weights_sha256="e" * 64,
+    )
+    one = evaluate({"edsr": network}, IMAGES, protocol=Y, test_set="waves", cards={"edsr": card})
+    facts = one.facts["edsr"]
+    assert (facts.num_parameters, facts.architecture, facts.preset) == (1_369_859, "edsr", "baseline")
+    assert facts.trained_on == "DIV2K, bicubic"
+    assert one.weights == {"edsr": "e" * 64}
+    seconds = sum(one.score("edsr", image).seconds for image in one.images)
+    megapixels = (40 * 48 + 36 * 60) / 1e6
+    assert facts.seconds_per_megapixel == pytest.approx(seconds / megapixels)
+    assert one.facts["bicubic"].num_parameters == 0
+    assert one.facts["bicubic"].architecture == "bicubic"
+    assert from_dict(json.loads(to_json(one.to_dict()))) == one
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    networks = {name: build("edsr", scale=2, preset="small", options={}) for name in ("good", "nan", "inf")}
+    for name in ("nan", "inf"):
+        with torch.no_grad():
+            next(networks[name].parameters())[0] = float(name)
+    with pytest.raises(ConfigError, match="weights are not finite") as caught:
+        evaluate(networks, IMAGES, protocol=Y, test_set="waves")
+    assert "nan: head.weight" in str(caught.value)
+    assert "inf: head.weight" in str(caught.value)
+    assert "good" not in str(caught.value)
 
 
 def test_tiles_do_not_change_the_figures() -> None:
