@@ -278,7 +278,6 @@ def _status(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from sr_core.evaluate.command import Request, run
 
-    params = _params_if_any(arguments) if arguments.images else _params(arguments)
     request = Request(
         models=arguments.model,
         images=arguments.images,
@@ -288,7 +287,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         changes=changes(arguments.set),
     )
-    run(request, params)
+    run(request, _params_if_any(arguments) if arguments.images else _params(arguments))
     return 0
 
 

@@ -33,28 +33,31 @@ class Request:
     output: Path | None = None
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of --set alone, by section
 
+    def __post_init__(self) -> None:
+        """Refuses options that do not go together.
+
+        Raises:
+            ConfigError: says the first of them.
+        """
+        for name, given in (("output", self.output), ("degradation", self.degradations)):
+            if given and not self.images:
+                raise ConfigError(f"--{name}: goes with --images; the report on a task has its place in data/reports")
+        if not self.images and len(self.models or ()) > 1:
+            raise ConfigError("--model: several go with --images; a task has one model")
+
 
 def run(request: Request, params: Params) -> None:
     """Measures what is asked for, writes the reports and prints their tables, on the first rank.
 
     Raises:
-        ConfigError: options that do not go together; and all that `evaluate_task` and `evaluate_folders` raise.
+        SrError: as `evaluate_task` and `evaluate_folders`.
     """
-    _check(request)
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
         progress = stack.enter_context(console()) if world.is_first else QUIET
         measured = _measured(request, params, world, progress)
     if world.is_first:
         _show(request, params, measured)
-
-
-def _check(request: Request) -> None:
-    for name, given in (("output", request.output), ("degradation", request.degradations)):
-        if given and not request.images:
-            raise ConfigError(f"--{name}: goes with --images; the report on a task has its place in data/reports")
-    if not request.images and len(request.models or ()) > 1:
-        raise ConfigError("--model: several go with --images; a task has one model")
 
 
 def _measured(request: Request, params: Params, world: World, progress: Progress) -> Sequence[tuple[EvalReport, Path]]:
