@@ -224,7 +224,7 @@ def _decoded(image: Image.Image, bits: int) -> tuple[NDArray[Any], NDArray[Any] 
     if pixels.dtype == np.uint16 and tags.get(_TIFF_PHOTOMETRIC) == 0:  # white is 0; Pillow sees to it in 8 bits
         pixels = 65535 - pixels
     if clear is not None and alpha is None:  # a PNG's transparent colour, whose numbers have the file's depth
-        stretch = 255 // (2**bits - 1) if bits < 8 else 1
+        stretch = 255 // (2**bits - 1) if 1 < bits < 8 else 1  # of 1 bit Pillow has seen to it
         alpha = np.where((pixels == np.multiply(clear, stretch)).all(axis=2), 0, np.iinfo(pixels.dtype).max)
         alpha = alpha.astype(pixels.dtype) if not alpha.all() else None
     return pixels, alpha

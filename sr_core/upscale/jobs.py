@@ -81,6 +81,7 @@ def plan(
         raise ConfigError(f"--output: {target} takes one picture, and {len(jobs)} are given; name a folder")
     jobs, results = _without_results(found, jobs, overwrite)
     _check_targets(jobs)
+    _check_folders(jobs)
     return Plan(jobs=tuple(jobs), results=tuple(results), num_others=num_others)
 
 
@@ -91,10 +92,15 @@ def _found(given: Sequence[str], recursive: bool) -> tuple[list[_Found], int]:
     for one in given:
         for each in _expanded(one, recursive):
             if each.is_named or (each.path is not None and each.path.suffix.lower() in SUFFIXES):
-                all_found.setdefault(one if each.path is None else os.path.abspath(each.path), each)  # noqa: PTH100
+                all_found.setdefault(_place(each.path), each)
             else:
                 num_others += 1
     return list(all_found.values()), num_others
+
+
+def _place(path: Path | None) -> str:
+    """Where a file lies, whatever links lead there, and how it is called there."""
+    return STANDARD if path is None else os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
 
 
 def _expanded(given: str, recursive: bool) -> Iterator[_Found]:
@@ -186,3 +192,16 @@ def _check_targets(jobs: Sequence[Job]) -> None:
         raise ConfigError(
             f"several photographs would be written to one file; give each a folder of its own:{listed(twice)}"
         )
+
+
+def _check_folders(jobs: Sequence[Job]) -> None:
+    """Refuses folders that are none, or where nothing may be written."""
+    wrong = []
+    for folder in {job.target.parent: None for job in jobs if job.target is not None}:
+        there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        if not os.path.isdir(there):  # noqa: PTH112
+            wrong.append(f"{shown(there)}: is not a folder")
+        elif not os.access(there, os.W_OK | os.X_OK):
+            wrong.append(f"{shown(there)}: nothing may be written there")
+    if wrong:
+        raise ConfigError(f"results cannot be written; choose another --output:{listed(wrong)}")

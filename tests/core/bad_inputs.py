@@ -50,6 +50,8 @@ def random(*shape: int, dtype: type = np.uint8, seed: int = 0) -> NDArray[Any]:
 PIXELS = random(33, 47, 3)
 SMOOTH = np.add.outer(np.arange(33) * 3, np.arange(47) * 2)[:, :, None].repeat(3, 2).astype(np.uint8)
 RGB, GREY = Image.fromarray(PIXELS), Image.fromarray(PIXELS[:, :, 0])
+# of interlaced PNG: left, top, step to the right, step down
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 SWOLLEN = zlib.compress(bytes(64_000_000))
 DEEP = random(33, 47, 4, dtype=np.uint16)
 
@@ -77,6 +79,16 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png(width: int, height: int, depth: int, colour: int, *chunks: bytes) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def interlaced(pixels: NDArray[Any]) -> bytes:
+    """A 16-bit PNG of RGB in seven passes."""
+    rows = b""
+    for left, top, right, down in PASSES:
+        rows += b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels[top::down, left::right])
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 1)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def half(data: bytes, part: float = 0.5) -> bytes:
@@ -227,6 +239,13 @@ def _colours() -> Iterator[BadInput]:
     yield _right("grey with alpha", saved(la, "PNG"), PIXELS[:, :, :1], alpha)
     palette = RGB.quantize(16)
     index = np.asarray(palette)
+    for depth in (1, 2, 4):
+        levels = random(9, 16) % 2**depth
+        shown = levels * np.uint8(255 // (2**depth - 1))
+        for clear in (0, 2**depth - 1):
+            data = packed(levels, depth, clear)
+            name = f"{depth}-bit grey png with {clear} transparent"
+            yield _right(name, data, shown, np.where(levels == clear, 0, 255).astype(np.uint8))
     yield _right("palette", saved(palette, "PNG"), np.asarray(palette.convert("RGB")))
     clear = bytes(range(0, 256, 16))
     data = saved(palette, "PNG", transparency=clear)
@@ -238,6 +257,14 @@ def _colours() -> Iterator[BadInput]:
         np.array([[9, 9, 9, 200], [200, 200, 200, 200]], np.uint8),
     )
     yield _right("jpeg called png", saved(Image.fromarray(SMOOTH), "JPEG", quality=100), SMOOTH, exact=False)
+
+
+def packed(levels: NDArray[Any], depth: int, clear: int) -> bytes:
+    """A grey PNG of `depth` bits with the transparent grey `clear`."""
+    bits = np.unpackbits(levels[:, :, None], axis=2)[:, :, 8 - depth :].reshape(len(levels), -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(bits, axis=1))
+    chunks = chunk(b"tRNS", struct.pack(">H", clear)), chunk(b"IDAT", zlib.compress(rows))
+    return png(levels.shape[1], levels.shape[0], depth, 0, *chunks)
 
 
 def run_length_bmp() -> bytes:
@@ -257,6 +284,7 @@ def _sixteen() -> Iterator[BadInput]:
     yield _right("16-bit grey png with alpha", deep_png(grey_alpha), grey, alpha)
     yield _right("16-bit rgb png", deep_png(colours), colours)
     yield _right("16-bit rgb png with alpha", deep_png(DEEP), colours, alpha)
+    yield _right("16-bit rgb png, interlaced", interlaced(colours), colours)
     yield _right("16-bit grey tiff", tiff(grey[:, :, 0], photometric="minisblack"), grey)
     yield _right("16-bit grey tiff, white is 0", tiff(grey[:, :, 0], photometric="miniswhite"), 65535 - grey)
     la = tiff(grey_alpha, photometric="minisblack", extrasamples=["unassalpha"], planarconfig="contig")
@@ -300,6 +328,9 @@ def _damaged() -> Iterator[BadInput]:
     yield _wrong("jpeg without its end", jpeg[:-2], BROKEN)
     noise = random(1, 400, seed=3).tobytes().replace(b"\xff\x00", b"\xff\x01")
     yield _wrong("jpeg with foreign bytes", with_bytes(jpeg, scan + 400, noise), BROKEN)
+    yield _wrong("jpeg with zeros for a part of its pixels", with_bytes(jpeg, scan + 400, bytes(400)), BROKEN)
+    frame = jpeg.index(b"\xff\xc0")
+    yield _wrong("arithmetic jpeg", with_bytes(jpeg, frame, b"\xff\xc9"), r"coded arithmetically|cannot be decoded")
     exif = b"Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(20)
     smooth = Image.fromarray(SMOOTH)
     yield _right("jpeg with garbage for exif", saved(smooth, "JPEG", quality=100, exif=exif), SMOOTH, exact=False)

@@ -1,6 +1,8 @@
 """Pictures are read and written with their grey, alpha, 16 bits, profile and EXIF, from paths and from bytes."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,41 @@ def test_a_16_bit_png_is_read_at_full_depth(channels: int) -> None:
     assert (picture.alpha is None) == (num == channels)
     if picture.alpha is not None:
         np.testing.assert_array_equal(picture.alpha, both[:, :, -1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_a_16_bit_png_says_behind_its_pixels_is_read(channels: int) -> None:
+    eight = saved(Image.fromarray(random(4, 4, 3)), "PNG", exif=exif(6))
+    at = eight.index(b"eXIf") - 4
+    said = eight[at : at + 12 + int.from_bytes(eight[at : at + 4], "big")]
+    pixels = random(6, 9, channels, dtype=np.uint16)
+    data = imagecodecs.png_encode(pixels if channels == 3 else np.ascontiguousarray(pixels[:, :, 0]))
+    picture = read_picture(data[:-12] + said + data[-12:])
+    np.testing.assert_array_equal(picture.pixels, np.rot90(pixels, -1))
+    assert b"Camera" in (picture.exif or b"")
+
+
+def test_the_profile_of_a_16_bit_tiff_is_kept() -> None:
+    assert read_picture(tiff(random(6, 9, 3, dtype=np.uint16), photometric="rgb", iccprofile=SRGB)).icc == SRGB
+
+
+GROWTH = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from sr_core.data.pictures import Picture, read_picture, write_picture
+pixels = np.random.default_rng(0).integers(0, 256, (100, 4000, 3), dtype=sys.argv[2]).repeat(60, 0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+write_picture(Path(sys.argv[1]), Picture(pixels=pixels))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / pixels.nbytes)
+"""
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("a.png", "uint8"), ("a.tiff", "uint8"), ("b.png", "uint16")])
+def test_a_large_picture_is_written_with_hardly_more_memory_than_its_own(tmp_path: Path, name: str, dtype: str) -> None:
+    command = [sys.executable, "-c", GROWTH, str(tmp_path / name), dtype]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(child.stdout) < 0.25  # of the picture's 72 MB
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
