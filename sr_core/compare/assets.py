@@ -17,7 +17,6 @@ a { color: var(--accent) }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
 .scroll { overflow-x: auto; margin-top: 10px }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; min-width: 560px }
-caption { text-align: left; color: var(--pale); padding-bottom: 6px }
 th, td { padding: 6px 22px 6px 0; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 tbody th { font-weight: 500 } thead th { color: var(--pale); font-weight: 500; vertical-align: bottom }

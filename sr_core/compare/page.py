@@ -123,9 +123,10 @@ def _block(comparison: Comparison, on: ComparedSet, plots: Mapping[str, bytes]) 
     )
     return (
         f"<section id=table-{_number(comparison, on)}><h2>{escape(words.heading(comparison, on))}</h2>"
+        f"<p>{escape(words.protocol(comparison, on))}</p>"
         f"<div class=scroll tabindex=0 role=region aria-label='{escape(words.heading(comparison, on), quote=True)}'>"
-        f"<table><caption>{escape(words.protocol(comparison, on))}</caption>"
-        f"<thead><tr><th scope=col><span>model</span></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<table><thead><tr><th scope=col><span>model</span></th>{heads}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
         f"{f'<div class=plots>{pictures}</div>' if pictures else ''}</section>"
     )
 

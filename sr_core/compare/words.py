@@ -64,7 +64,7 @@ COLUMNS = (
     Column(head="NIQE", unit="", decimals=2, better=-1),
     Column(head="LPIPS", unit="", decimals=4, better=-1),
     Column(head="parameters", unit="", decimals=0, better=0),
-    Column(head="time", unit="s per megapixel", decimals=3, better=0),
+    Column(head="time", unit="s/MP", decimals=3, better=0),
 )
 
 
@@ -150,7 +150,7 @@ def protocol(comparison: Comparison, on: ComparedSet) -> str:
 
 def notes(comparison: Comparison) -> tuple[str, ...]:
     """What holds for the whole table: how time was taken, which model is which, what was left out."""
-    lines = [f"time: {comparison.timing.describe()}"] if comparison.timing else []
+    lines = [f"time: seconds per megapixel of the result, {comparison.timing.describe()}"] if comparison.timing else []
     lines += [f"{model.label}: {about(model)}" for model in comparison.models if model.label != BASELINE]
     lines += dict.fromkeys(f"{each.label}: {each.about}" for on in comparison.sets for each in theirs_of(on))
     lines += [doubt for on in comparison.sets if (doubt := published.doubt(on.report))]
@@ -209,7 +209,7 @@ def table(comparison: Comparison) -> Group:
     parts: list[RenderableType] = [Text(title(comparison), style="bold")]
     for on in comparison.sets:
         made = Table(box=SIMPLE_HEAD)
-        made.add_column("model", min_width=longest, overflow="fold")
+        made.add_column("model", min_width=min(longest, 26), overflow="fold")
         for column, width in zip(shown, widths, strict=True):
             made.add_column(f"{column.head}\n{column.unit}".strip(), justify="right", min_width=width)
         rows = rows_of(comparison, on)
