@@ -170,7 +170,7 @@ def _parameters(card: Card | None, record: origin.Origin | None, params: config.
         check = Check(text="the card cannot be read, so their digest cannot be compared", holds=None)
     else:
         same = params.digest() == card.params_digest
-        told = f"{read_from} {'has' if same else 'has not'} the digest of the card, {card.params_digest[:12]}"
+        told = f"by {read_from} their digest is {'that' if same else 'not that'} of the card, {card.params_digest[:12]}"
         check = Check(text=told, holds=same)
     return Link(name="parameters", facts=facts, checks=(check,))
 

@@ -6,6 +6,7 @@ no picture that lies in the text itself.
 """
 
 import base64
+import contextlib
 import shutil
 import tempfile
 import warnings
@@ -93,7 +94,11 @@ def _create_name(client: Any, name: str) -> None:
 def _requirements() -> list[str]:
     """What loading and predicting imports, besides this package; inferred by MLflow it takes 4 s."""
     names = ("mlflow", "torch", "numpy", "pillow", "safetensors", "pyyaml", "rich")
-    return [f"{name}=={metadata.version(name)}" for name in names]
+    found = [f"{name}=={metadata.version(name)}" for name in names]
+    for name in ("imagecodecs", "tifffile"):  # for pictures with 16 bits
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{name}=={metadata.version(name)}")
+    return found
 
 
 def version_tags(card: Card, run_id: str) -> dict[str, str]:
@@ -135,7 +140,7 @@ def description(card: Card, report: EvalReport, figures: Figures, decision: Deci
         f"**{card.model} ({card.preset}) x{card.scale}, {card.degradation}**, trained on {card.dataset}",
         f"![bicubic, this version, the original]({picture})",
         "\n".join(["| | PSNR dB | SSIM | NIQE |", "|---|---:|---:|---:|", *rows]),
-        f"Measured: {report.describe()}. When it was registered: {decision.reason}.",
+        f"Measured: {report.describe()}. When it was last registered: {decision.reason}.",
         "\n".join(f"- {key}: `{value}`" for key, value in facts.items()),
         f"    sr upscale photo.jpg --model models:/{name}/{figures.version}",
     ]

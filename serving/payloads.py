@@ -4,7 +4,9 @@
     "iVBORw0KGgo…" or bytes, N of them   PNG, JPEG and the other formats that sr_core reads; alpha, grey, 16 bits kept
 
 Nothing is decoded before its size is known: of a file first its bytes, then the pixels that its header says. Both
-limits hold for all pictures of one call together, since what comes out is S*S times as large.
+limits hold for all pictures of one call together, since what comes out is S*S times as large. An array that Python
+gives lies in memory already and has no limit. JSON needs some thirty bytes for each number while it is written, so what
+goes out as an array has a limit of its own.
 
 Shapes: N pictures, H W LR size, C channels, S scale.
 """
@@ -37,6 +39,11 @@ class Limits:
     max_bytes: int = 32 << 20  # of files; about 4/3 of it as base64
     max_pixels: int = 4_000_000  # LR pixels
 
+    @property
+    def max_array_pixels(self) -> int:
+        """Of all results together, where they go out as arrays in JSON."""
+        return 4 * self.max_pixels
+
 
 BYTES, PIXELS = "SR_SERVE_MAX_BYTES", "SR_SERVE_MAX_PIXELS"
 
@@ -63,10 +70,11 @@ def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Given:
-    """The pictures of one call, and whether they were files."""
+    """The pictures of one call, and whether they were files, or an array that was in memory before."""
 
     pictures: tuple[Picture, ...]
     as_files: bool
+    in_memory: bool = False
     stacked: bool = True  # False: one array without an axis for N
 
 
@@ -83,14 +91,15 @@ def read(given: Any, limits: Limits) -> Given:
         values = _as_array([item.item() if isinstance(item, np.ndarray) and not item.ndim else item for item in values])
     if values.dtype == object and all(isinstance(item, str | bytes) for item in values.flat) and values.size:
         return Given(pictures=_files(list(values.flat), limits), as_files=True)
-    if values.dtype == object:
+    in_memory = values.dtype != object
+    if not in_memory:
+        _check_pixels(values.size // 3, limits)
         values = _numbers(values)
     if values.dtype != np.uint8 or values.ndim not in {3, 4} or values.shape[-1] != 3 or 0 in values.shape:
         raise ImageError(f"the photographs are {values.dtype} of shape {values.shape}, {_EXPECTED}")
-    _check_pixels(values.size // 3, limits)
     photographs = values if values.ndim == 4 else values[None]
     pictures = tuple(Picture(pixels=photograph) for photograph in photographs)
-    return Given(pictures=pictures, as_files=False, stacked=values.ndim == 4)
+    return Given(pictures=pictures, as_files=False, in_memory=in_memory, stacked=values.ndim == 4)
 
 
 def _as_array(given: Any) -> npt.NDArray[Any]:
@@ -174,12 +183,30 @@ def output_of(params: Mapping[str, Any] | None) -> str:
     return str(output)
 
 
+def check_results(given: Given, output: str, scale: int, limits: Limits) -> None:
+    """Before they are made, whether the results can go out as they are asked for.
+
+    Raises:
+        ImageError: they are too many numbers for JSON.
+    """
+    pixels = scale**2 * sum(picture.pixels.shape[0] * picture.pixels.shape[1] for picture in given.pictures)
+    if _kind(given, output) == ARRAY and not given.in_memory and pixels > limits.max_array_pixels:
+        raise ImageError(
+            f"the results would have {pixels:,} pixels, above the limit of {limits.max_array_pixels:,} for arrays; "
+            "ask for files with params.output: png"
+        )
+
+
+def _kind(given: Given, output: str) -> str:
+    return output if output != SAME else "png" if given.as_files else ARRAY
+
+
 def write(results: Sequence[Picture], given: Given, output: str) -> Any:
     """What goes back: arrays, as one where all have the same shape, or [{"image": base64 of a file}, …].
 
     An array of a file is (S*H, S*W, C): 1 channel for grey, 3 for RGB, one more for alpha; 16 bits stay 16.
     """
-    kind = output if output != SAME else "png" if given.as_files else ARRAY
+    kind = _kind(given, output)
     if kind != ARRAY:
         return [{COLUMN: base64.b64encode(encode_picture(result, kind)).decode("ascii")} for result in results]
     arrays = [_array_of(result) for result in results]

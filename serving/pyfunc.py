@@ -30,6 +30,7 @@ class Upscaler:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._network, self._settings = loaded.network, settings_of(loaded.card)
+        self._scale = loaded.card.scale
         self._device, self._limits = fastest_device(), payloads.limits_from()
         self._alone = threading.Lock()  # the server calls from many threads: one at a time bounds the memory
 
@@ -46,6 +47,7 @@ class Upscaler:
         try:
             output = payloads.output_of(params)
             given = payloads.read(photographs, self._limits)
+            payloads.check_results(given, output, self._scale, self._limits)
             with self._alone:
                 results = [
                     upscale_picture(self._network, picture, self._settings, device=self._device)

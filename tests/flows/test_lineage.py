@@ -143,7 +143,9 @@ def test_a_record_that_is_damaged_or_absent_is_said(own, tmp_path):
     found = chain(own.track.uri)
     assert "cannot be read: the record of the origin is damaged" in found["data"].checks[0].text
     # the run's own parameters do as well
-    assert told(found["parameters"])[f"the run's parameters in MLflow has the digest of the card, {own.digest()[:12]}"]
+    assert told(found["parameters"])[
+        f"by the run's parameters in MLflow their digest is that of the card, {own.digest()[:12]}"
+    ]
     mlflow.MlflowClient(own.track.uri).delete_model_version_tag(NAME, "1", origin.TAG)
     found = chain(own.track.uri)
     assert "registered by an earlier version" in found["photographs"].checks[0].text

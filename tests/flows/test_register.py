@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import made
@@ -13,7 +15,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from flows import promote, registry, track
+from flows import lineage, promote, registry, track
 from sr_core.errors import ConfigError, SrError, TrackError
 from sr_core.train import run, weights
 from sr_core.upscale import upscale
@@ -228,9 +230,42 @@ def test_all_of_it_against_a_server(tmp_path, empty_store):
         assert {file.path for file in client.list_artifacts(first.run_id, "report")} >= {"report/comparison.png"}
         assert_loads_in_a_fresh_process(params, tmp_path, MLFLOW_TRACKING_URI=params.track.uri)
         assert not register(params, 2, 27.0).champion
+        shows_its_picture(params.track.uri, client)
+        changes_hands(params.track.uri, client)
+        has_a_lineage(params)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def shows_its_picture(uri, client):
+    """The page's picture is a link that a browser resolves against MLflow's own address."""
+    page = client.get_model_version(NAME, "1").description
+    (link,) = re.findall(r"!\[[^]]*\]\((\S+)\)", page)
+    with urllib.request.urlopen(f"{uri}/{link}", timeout=20) as answer:
+        assert answer.read() == b"a picture"
+    assert "| **version 1** | 28.0000 | 0.8000 |" in page
+    assert "When it was last registered: it holds the title, with 28.0000 dB." in page
+
+
+def changes_hands(uri, client):
+    with pytest.raises(SrError, match="version 2 is not promoted, refused: not better"):
+        promote.promote(f"models:/{NAME}@challenger", reason="x", uri=uri)
+    client.set_model_version_tag(NAME, "2", "sr.psnr", "28.0")
+    promote.promote(f"models:/{NAME}/2", reason="as good", uri=uri)
+    assert aliases(client) == {"champion": 2}
+    promote.rollback(NAME, reason="it rings", uri=uri)
+    assert aliases(client) == {"champion": 1, "challenger": 2}
+    assert not [key for key in client.get_registered_model(NAME).tags if key.startswith("sr.claim.")]
+
+
+def has_a_lineage(params):
+    """From a machine that has nothing but the server."""
+    shutil.rmtree(params.data.root)
+    links = {link.name: link for link in lineage.lineage(f"models:/{NAME}@champion", uri=params.track.uri)}
+    assert not [check.text for link in links.values() for check in link.checks if check.holds is False]
+    assert links["parameters"].facts["train.steps"] == str(made.STEPS)
+    assert links["photographs"].facts["chelsea.png"].startswith("596aa1e7")
 
 
 def starting(params, given):

@@ -311,6 +311,10 @@ WRONG = {
         {"inputs": [text(png(np.zeros((150, 150, 3), np.uint8)))] * 2},
         "have 45,000 pixels, above the limit of 40,000; send fewer or smaller ones",
     ),
+    "pixels in arrays that go out": (
+        {"inputs": [text(png(np.zeros((110, 100, 3), np.uint8)))], "params": {"output": "array"}},
+        "the results would have 176,000 pixels, above the limit of 160,000 for arrays; ask for files",
+    ),
     "pixels in an array": ({"inputs": np.zeros((1, 201, 200, 3), int).tolist()}, "have 40,200 pixels, above the limit"),
     "bytes": ({"inputs": [text(bytes(MAX_BYTES + 1))]}, "image: is above the limit of 300,000 bytes"),
     "bytes of the second": (
