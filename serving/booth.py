@@ -46,7 +46,8 @@ class Booth:
         self._records = _records(directory)
         self.digest = files.digest_of({name: record.sha256 for name, record in self._records.items()})
         self.images, self.models, self._has_hr = _inventory(directory, self._records)
-        self.candidates = (*self.models, *([HR] if self._has_hr else []), NEAREST)
+        added = [HR] if self._has_hr else []
+        self.candidates = (*self.models, *added, *({NEAREST} - set(self.models)))
         self._weights = _weights(directory)
         self._kept: collections.OrderedDict[tuple[Image, bool], dict[str, bytes]] = collections.OrderedDict()
         self._lock = threading.Lock()
@@ -82,7 +83,8 @@ class Booth:
         if self._has_hr:
             results[HR] = self._read(image, HR)
         shape = next(iter(results.values())).shape
-        results[NEAREST] = _repeated(self._read(image, LR), shape, where="/".join(image))
+        if NEAREST not in results:
+            results[NEAREST] = _repeated(self._read(image, LR), shape, where="/".join(image))
         if in_the_middle:
             box = _middle(*shape[:2])
         else:

@@ -148,7 +148,7 @@ class Desk:
             raise RefusedError("Results are shown to whoever has voted: knowing them would change the votes.")
         held.inform(session.rater, digest)
         said = summarise(held.scores(digest), held.pairs(digest))
-        return {"results": opinion_table.as_html(said)}
+        return {"results": opinion_table.as_html(said, opinion_table.figures_of(session.booth.directory))}
 
     def _plan(self, session: Session, kind: Kind) -> tuple[Item, ...]:
         booth = session.booth

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from serving.ballots import Ballots, Held, path_of
 from serving.booth import Booth
-from serving.opinion_table import as_table
+from serving.opinion_table import as_table, figures_of
 from serving.vote_page import COMPARISONS, OPINIONS
 from sr_core.errors import SrError
 from sr_core.evaluate.opinions import Opinions, summarise
@@ -80,7 +80,7 @@ def _show(ballots: Ballots, directory: Path, pictures: str | None) -> None:
     digest = _digest(held, directory, pictures)
     console = Console()
     for said in summarise(ballots.scores(digest), ballots.pairs(digest)):
-        console.print(as_table(said))
+        console.print(as_table(said, figures_of(directory)))
     if digest not in {each.comparison for each in held}:
         print(f"{directory.name}: nobody has voted on these pictures yet ({digest[:8]})")
     for each in held:

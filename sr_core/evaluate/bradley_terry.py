@@ -58,12 +58,12 @@ class Strength:
         return (self.wins + self.ties / 2) / (self.wins + self.ties + self.losses)
 
     def describe(self) -> str:
-        """`+0.72 (+0.41 to +1.03)`, the strength alone, or `-`."""
+        """`+0.72 ± 0.31`, the strength alone, or `-`."""
         if self.strength is None:
             return "-"
         if self.low is None or self.high is None:
             return f"{self.strength:+.2f}"
-        return f"{self.strength:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+        return f"{self.strength:+.2f} ± {self.high - self.strength:.2f}"
 
 
 def strengths(meetings: Sequence[Meeting]) -> tuple[tuple[Strength, ...], tuple[str, ...]]:
