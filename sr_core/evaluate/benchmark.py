@@ -33,7 +33,6 @@ from sr_core.evaluate.records import (
     from_dict,
     read_report,
 )
-from sr_core.evaluate.symmetries import upscale_ensemble
 from sr_core.models import MODELS, config_of
 from sr_core.models.card import UNKNOWN, Card
 from sr_core.models.interpolation import Bicubic, Interpolation
@@ -253,8 +252,7 @@ class _Job:
 def _enlarged(
     row: _Row, lr: NDArray[np.uint8], *, device: torch.device, precision: AnyPrecision, tile: int | None
 ) -> NDArray[np.uint8]:
-    way = upscale_ensemble if row.ensemble else upscale
-    return way(row.network, lr, device=device, precision=precision, tile=tile)
+    return upscale(row.network, lr, device=device, precision=precision, tile=tile, ensemble=row.ensemble)
 
 
 def _over_ranks(
