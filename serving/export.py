@@ -19,14 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from serving import onnx, onnx_file, onnx_foreign
-from serving.graph import OPSET, onnx_bytes, torch_bytes
+from serving.graph import OPSET, onnx_bytes, torch_bytes, traced, values_alive
 from serving.models import open_any
 from serving.onnx_file import Facts
 from sr_core import files
@@ -169,18 +169,28 @@ def _difference(network: nn.Module, noise: list[Tensor], found: list[Tensor], ta
     return largest
 
 
-def _write_onnx(loaded: LoadedModel, path: Path, images: Sequence[Tensor]) -> list[Tensor]:
-    if isinstance(loaded.network, onnx.OnnxNetwork):
-        network, white = onnx.network_bytes(loaded.network.path), loaded.network.white
-    else:
-        network, white = onnx_bytes(loaded.network), 255.0
-    known: Any = loaded.network
-    facts = Facts(scale=known.scale, receptive_field=known.receptive_field, white=white)
+def _write_onnx(loaded: LoadedModel, path: Path, noise: Sequence[Tensor]) -> list[Tensor]:
     card = dataclasses.replace(loaded.card, precision="float32", tile=None)  # the tile is that of onnxruntime's memory
-    path.write_bytes(onnx_file.joined(network, card, facts))
+    if isinstance(loaded.network, onnx.OnnxNetwork):
+        data, facts = onnx.network_bytes(loaded.network.path), loaded.network.facts
+    else:
+        data, facts = _made(loaded.network)
+    path.write_bytes(onnx_file.joined(data, card, facts))
     read_back = onnx.load(path).network
     with torch.inference_mode():
-        return [read_back(image) for image in images]
+        return [read_back(image) for image in noise]
+
+
+def _made(network: nn.Module) -> tuple[bytes, Facts]:
+    program, known = traced(network), cast(Any, network)
+    facts = Facts(
+        scale=known.scale,
+        receptive_field=known.receptive_field,
+        tile_overlap=getattr(network, "tile_overlap", None),
+        values=values_alive(program),
+        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+    )
+    return onnx_bytes(program), facts
 
 
 _IN_A_FRESH_PROCESS = """
@@ -194,18 +204,18 @@ for index in range(int(sys.argv[3])):
 """
 
 
-def _write_torch(loaded: LoadedModel, path: Path, images: Sequence[Tensor]) -> list[Tensor]:
+def _write_torch(loaded: LoadedModel, path: Path, noise: Sequence[Tensor]) -> list[Tensor]:
     card = json.dumps(dataclasses.asdict(loaded.card), sort_keys=True)
-    path.write_bytes(torch_bytes(loaded.network, {"sr_core_card.json": card}))
+    path.write_bytes(torch_bytes(traced(loaded.network), {"sr_core_card.json": card}))
     with tempfile.TemporaryDirectory() as folder:
-        for index, image in enumerate(images):
+        for index, image in enumerate(noise):
             np.save(f"{folder}/{index}.npy", image.numpy(), allow_pickle=False)
-        command = [sys.executable, "-I", "-c", _IN_A_FRESH_PROCESS, str(path), folder, str(len(images))]
+        command = [sys.executable, "-I", "-c", _IN_A_FRESH_PROCESS, str(path), folder, str(len(noise))]
         child = subprocess.run(command, capture_output=True, text=True, check=False)
         if child.returncode:
             why = (child.stderr.strip().splitlines() or ["no reason"])[-1]
             raise SrError(f"{loaded.card.model}: cannot be used from a file of torch.export ({why}); take ONNX")
-        return [torch.from_numpy(np.load(f"{folder}/{index}.npy", allow_pickle=False)) for index in range(len(images))]
+        return [torch.from_numpy(np.load(f"{folder}/{index}.npy", allow_pickle=False)) for index in range(len(noise))]
 
 
 if __name__ == "__main__":

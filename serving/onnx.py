@@ -34,8 +34,12 @@ class OnnxNetwork(nn.Module):
     def __init__(self, session: Any, facts: Facts, path: Path) -> None:
         """`path` is the file that `session` was made of."""
         super().__init__()
-        self.path = path
-        self.scale, self.receptive_field, self.white = facts.scale, facts.receptive_field, facts.white
+        self.path, self.facts = path, facts
+        self.scale, self.receptive_field = facts.scale, facts.receptive_field
+        self.num_parameters = facts.num_parameters
+        self.tile_overlap = facts.receptive_field if facts.tile_overlap is None else facts.tile_overlap
+        if facts.values is not None:  # by this the tile is chosen, and a network that does not say it is taken for EDSR
+            self.decode_values = facts.values
         (taken,), (given,) = session.get_inputs(), session.get_outputs()
         self._session, self._input, self._output = session, taken.name, given.name
         self._takes_one = isinstance(taken.shape[0], int)
@@ -47,11 +51,11 @@ class OnnxNetwork(nn.Module):
             MemoryError: there is not enough for an image of this size.
         """
         image = x.detach().float().cpu()
-        if self.white != 255.0:
-            image = image * (self.white / 255.0)
+        if self.facts.white != 255.0:
+            image = image * (self.facts.white / 255.0)
         parts = torch.split(image, 1) if self._takes_one else (image,)
         out = torch.cat([self._run(part) for part in parts]) if len(parts) > 1 else self._run(parts[0])
-        return (out if self.white == 255.0 else out * (255.0 / self.white)).to(x.device)
+        return (out if self.facts.white == 255.0 else out * (255.0 / self.facts.white)).to(x.device)
 
     def _run(self, image: Tensor) -> Tensor:
         try:

@@ -33,6 +33,9 @@ class Facts:
     scale: int
     receptive_field: int  # LR pixels on each side of a pixel that can influence its output
     white: float = 255.0  # what stands for 255 in its input and output: 255, or 1
+    tile_overlap: int | None = None  # LR pixels that a tile is read with; None: the receptive field
+    values: int | None = None  # numbers alive at once for each LR pixel; None: not known
+    num_parameters: int | None = None  # None: not known
 
 
 def joined(network: bytes, card: Card, facts: Facts) -> bytes:

@@ -125,7 +125,7 @@ from pathlib import Path
 from serving import graph
 from sr_core.train.weights import load_model
 network = load_model(Path(sys.argv[1])).network
-for index, data in enumerate((graph.onnx_bytes(network), graph.torch_bytes(network, {}))):
+for index, data in enumerate((graph.onnx_bytes(graph.traced(network)), graph.torch_bytes(graph.traced(network), {}))):
     (Path(sys.argv[2]) / str(index)).write_bytes(data)
 """
 
@@ -133,7 +133,7 @@ for index, data in enumerate((graph.onnx_bytes(network), graph.torch_bytes(netwo
 def test_the_same_network_gives_the_same_bytes_in_another_process(edsr, tmp_path):
     network = weights.load_model(edsr).network
     again = subprocess.Popen([sys.executable, "-c", ONCE_MORE, str(edsr), str(tmp_path)], cwd=ROOT)
-    made = onnx_bytes(network), torch_bytes(network, {})
+    made = onnx_bytes(traced(network)), torch_bytes(traced(network), {})
     assert again.wait() == 0
     for index, data in enumerate(made):
         assert data == (tmp_path / str(index)).read_bytes()
@@ -145,8 +145,8 @@ def test_a_file_that_disagrees_is_not_kept(edsr, tmp_path, monkeypatch):
     network = weights.load_model(edsr).network
     with torch.no_grad():
         network.tail.bias += 0.1  # of 255
-    wrong = onnx_bytes(network)
-    monkeypatch.setattr(export, "onnx_bytes", lambda network: wrong)
+    wrong = onnx_bytes(traced(network))
+    monkeypatch.setattr(export, "onnx_bytes", lambda program: wrong)
     target = tmp_path / "x.onnx"
     with pytest.raises(SrError, match=r"x\.onnx: is not kept: at 17x23 it is 3\.9e-04 away from the network"):
         export.export_onnx(str(edsr), target)

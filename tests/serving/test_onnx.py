@@ -18,6 +18,7 @@ from sr_core.errors import CheckpointError, ConfigError, SrError
 from sr_core.models.card import Card
 from sr_core.train import weights
 from sr_core.upscale import settings_of, upscale_float, upscale_picture
+from sr_core.upscale.memory import tile_for
 
 OPTIONS = {"num_blocks": 2, "num_features": 8}
 
@@ -74,6 +75,15 @@ def test_card_and_origin_are_in_the_file(model, exported):
     text = {entry.key: entry.value for entry in library.load(exported).metadata_props}
     assert text[onnx_file.MADE_FROM] == card.weights_sha256
     assert set(text) == {onnx_file.CARD, onnx_file.MADE_FROM, onnx_file.FACTS, onnx_file.DIGEST}
+
+
+def test_it_says_what_tiles_are_chosen_by(model, exported, tmp_path):
+    own, other = weights.load_model(model).network, onnx.load(exported).network
+    assert other.num_parameters == sum(parameter.numel() for parameter in own.parameters())
+    # 9 pixels of 8 features before the shuffle, copied, and after it; at its end the deep features may go
+    assert 3 * 8 * 9 <= other.decode_values <= 3 * 8 * 9 + 3 * 9 + 2 * 8
+    assert onnx.load(exported).card.tile == tile_for(other, "float32")
+    assert onnx.load(foreign.clipped(tmp_path / "x.onnx", 1), say=lambda _: None).card.tile >= 16
 
 
 def test_it_computes_with_torchs_threads(exported):
@@ -138,7 +148,7 @@ def test_without_onnxruntime_the_extra_is_named(exported, monkeypatch):
 def test_a_foreign_network_is_measured(tmp_path, white, capsys):
     path = foreign.clipped(tmp_path / "x.onnx", white)
     loaded = onnx.load(path)
-    assert (loaded.card.scale, loaded.network.white) == (2, white)
+    assert (loaded.card.scale, loaded.network.facts.white) == (2, white)
     assert loaded.network.receptive_field == 2 + onnx_foreign.MARGIN
     assert f"white is {white}" in capsys.readouterr().err
     assert loaded.card.origin.file == "x.onnx"
@@ -169,7 +179,7 @@ def test_what_does_not_look_like_its_image_has_to_be_explained(tmp_path):
     copy = tmp_path / "copy.onnx"
     made = export.export_onnx(str(path), copy, white=255)
     assert made.difference == 0
-    assert onnx.load(copy).network.white == 255
+    assert onnx.load(copy).network.facts.white == 255
     with pytest.raises(ConfigError, match="says itself what white is"):
         onnx.load(copy, white=1)
 
@@ -218,7 +228,7 @@ def test_weights_in_another_file_are_used_where_they_are_and_missed_where_not(tm
     (tmp_path / "x.data").unlink()
     with pytest.raises(CheckpointError, match=r"onnxruntime does not take it .*x\.data"):
         onnx.load(path)
-    assert onnx.load(copy).network.white == 1  # a copy has them inside
+    assert onnx.load(copy).network.facts.white == 1  # a copy has them inside
 
 
 def test_one_image_at_a_time_will_do(tmp_path):
