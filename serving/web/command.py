@@ -31,6 +31,7 @@ HOST, PORT = "127.0.0.1", 7860
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
@@ -117,7 +118,6 @@ def _serve(arguments: argparse.Namespace, limits: Limits, folder: Path) -> None:
     # only now: together with Gradio's start it would delay the first page
     threading.Thread(target=shop.workshop.warm, name="warm", daemon=True).start()
     _wait()
-    page.close(verbose=False)
 
 
 def _launch(page: Any, arguments: argparse.Namespace, limits: Limits) -> None:
@@ -131,6 +131,7 @@ def _launch(page: Any, arguments: argparse.Namespace, limits: Limits) -> None:
     from serving.web.page import CSS
 
     compare = StaticFiles(directory=arguments.root / "compare", check_dir=False)
+    compare.config_checked = True  # a folder that is not there yet has no files, which is no failure
     try:
         page.launch(
             server_name=arguments.host,
