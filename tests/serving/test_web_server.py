@@ -22,6 +22,9 @@ client_of = pytest.importorskip("gradio_client")
 
 MAX_UPLOAD_BYTES = 200_000
 
+# gradio_client leaves its sockets to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -98,16 +101,21 @@ def test_a_url_instead_of_a_file_is_not_fetched(server, client):
 
 @pytest.mark.parametrize("path", ["gradio_api/proxy=https://example.org/a", "gradio_api/file=http://127.0.0.1:1/a"])
 def test_addresses_that_lead_elsewhere_are_refused(server, path):
-    with pytest.raises(urllib.error.HTTPError) as refusal:
-        urllib.request.urlopen(server.url + path)
-    assert refusal.value.code == 403
+    assert status_of(server.url + path) == 403
+
+
+def status_of(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 @pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "comparisons/../../models/edsr-x2-test/card.json"])
 def test_files_of_the_machine_are_not_handed_out(server, path):
-    with pytest.raises(urllib.error.HTTPError) as refusal:
-        urllib.request.urlopen(server.url + path)
-    assert refusal.value.code in {403, 404}
+    assert status_of(server.url + path) in {403, 404}
 
 
 def test_a_model_that_is_no_choice_is_not_opened(server, client, tmp_path):
@@ -132,6 +140,7 @@ def test_four_visitors_at_once_all_get_their_own(server, tmp_path):
     def visit(photo: Path) -> bool:
         visitor = client_of.Client(server.url, verbose=False, download_files=tmp_path / f"got-{photo.stem}")
         found = enlarge(visitor, photo)
+        visitor.close()
         return found.read_bytes() == expected_by_name[photo.name]
 
     expected_by_name = {photo.name: expected(server, photo.read_bytes()) for photo in photos}
