@@ -19,7 +19,8 @@ def photograph(**options: Any) -> Any:
 
     async def move(self: Any, path: Any) -> str | None:
         if str(path).startswith(("http:", "https:")):
-            raise gr.Error("the photograph is a URL, expected a file: nothing is fetched from elsewhere", print_exception=False)
+            said = "the photograph is a URL, expected a file: nothing is fetched from elsewhere"
+            raise gr.Error(said, print_exception=False)
         return await gr.Image.async_move_resource_to_block_cache(self, path)
 
     def path_of(_: Any, payload: Any) -> str | None:

@@ -179,26 +179,16 @@ class Workshop:
         )
 
     def _settings(self, model: "LoadedModel", picture: Picture) -> "Settings":
-        """The card's, with smaller tiles where the card's would not fit into the memory that is left."""
-        import torch
+        """The card's; its tiles become smaller where they would not fit into the memory that is left."""
+        from sr_core.upscale import MEMORY_BYTES, settings_of
 
-        from sr_core.precision import resolve
-        from sr_core.upscale import settings_of
-        from sr_core.upscale.memory import tile_for
-
-        settings = settings_of(model.card)
         height, width = picture.pixels.shape[:2]
-        result_bytes = (
-            height * width * model.card.scale**2 * picture.pixels.itemsize * (3 + (picture.alpha is not None))
-        )
-        budget = self.limits.budget_bytes(result_bytes)
+        channels = 3 + (picture.alpha is not None)
+        result_bytes = height * width * model.card.scale**2 * channels * picture.pixels.itemsize
+        budget, settings = self.limits.budget_bytes(result_bytes), settings_of(model.card)
         if budget is None:
             return settings
-        precision = resolve(settings.precision, torch.device("cpu"))
-        fits = tile_for(model.network, precision, budget)
-        if fits >= (settings.tile or tile_for(model.network, precision)):
-            return settings
-        return dataclasses.replace(settings, tile=fits, memory_bytes=budget)
+        return dataclasses.replace(settings, memory_bytes=min(budget, MEMORY_BYTES))
 
     def _can_measure(self, hr: Picture) -> bool:
         pixels = hr.pixels.shape[0] * hr.pixels.shape[1]
