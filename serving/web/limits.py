@@ -2,7 +2,6 @@
 
 import ctypes
 import dataclasses
-import gc
 import math
 import os
 import re
@@ -99,7 +98,6 @@ def return_freed_memory() -> None:
 
 def trim() -> None:
     """Gives back what was freed by now."""
-    gc.collect()
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

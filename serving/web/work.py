@@ -7,6 +7,7 @@ Shapes: H W LR size, C channels, S scale.
 """
 
 import dataclasses
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -119,6 +120,7 @@ class Workshop:
         if self._opened is None or self._opened[0] != version:
             say(f"Loading {version.model} …")
             self._opened = None  # one model at a time: the old one goes before the new one comes
+            gc.collect()
             trim()
             from serving.models import open_any
 

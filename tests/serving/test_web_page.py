@@ -1,17 +1,17 @@
 """The web page in a real browser: one server and one visit for all that people do there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from web_server import SCALE, TILE, Served, served
+from web_server import ROOT, SCALE, TILE, Served
 
-from serving.models import open_any
-from sr_core.data.pictures import read_picture
+from sr_core.data.pictures import Picture, encode_picture, read_picture
 from sr_core.evaluate.metrics import PROTOCOLS, psnr, ssim
-from sr_core.upscale import settings_of, upscale_picture
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -22,7 +22,8 @@ FLAGS = (
 )
 HEIGHT, WIDTH = 45, 71  # odd, and 2 x 3 tiles
 COMPARISON = "<!doctype html><title>c</title><h1>EDSR before bicubic</h1>"
-PAGE_S = 8_000
+MODES = ("RGB", "RGBA", "L")
+PAGE_S = 20_000
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium")
 
@@ -71,12 +72,11 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    root = tmp_path_factory.mktemp("web")
-    (root / "compare" / "first").mkdir(parents=True)
-    (root / "compare" / "first" / "index.html").write_text(COMPARISON)
-    with served(root, "--max-upload", "1M") as one:
-        yield one
+def server(page_server):
+    folder = page_server.root / "compare" / "first"
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text(COMPARISON)
+    return page_server
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +105,32 @@ def photograph(path: Path, mode: str, height: int = HEIGHT, width: int = WIDTH) 
     return path
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
-def test_what_is_downloaded_has_the_pixels_of_the_python_call(visit, tmp_path, mode):
-    photo = photograph(tmp_path / f"odd-{mode}.png", mode)
-    found = read_picture(visit.enlarge(photo).read_bytes())
-    loaded = open_any(str(visit.server.model))
+@pytest.fixture(scope="module")
+def commanded(server, tmp_path_factory):
+    """Photographs of all kinds, enlarged by the command."""
+    folder = tmp_path_factory.mktemp("photographs")
+    photos = [photograph(folder / f"odd-{mode}.png", mode) for mode in MODES]
+    photos.append(deep(folder / "odd-deep.png"))
+    command = [sys.executable, "-m", "flows.cli", "upscale", *photos, "--model", server.model, "--output", folder / "x"]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    return folder
+
+
+def deep(path: Path) -> Path:
+    pixels = np.random.default_rng(9).integers(0, 65536, (HEIGHT, WIDTH, 4), dtype=np.uint16)
+    path.write_bytes(encode_picture(Picture(pixels=pixels[:, :, :3], alpha=pixels[:, :, 3]), "png"))
+    return path
+
+
+@pytest.mark.parametrize("kind", [*MODES, "deep"])
+def test_what_is_downloaded_is_what_the_command_writes(visit, commanded, kind):
+    found = visit.enlarge(commanded / f"odd-{kind}.png").read_bytes()
+    picture, expected = read_picture(found), commanded / "x" / f"odd-{kind}-x{SCALE}.png"
     assert min(HEIGHT, WIDTH) > TILE  # at least 4 tiles
-    expected = upscale_picture(loaded.network, read_picture(photo), settings_of(loaded.card))
-    np.testing.assert_array_equal(found.pixels, expected.pixels)
-    assert found.pixels.shape == (HEIGHT * SCALE, WIDTH * SCALE, 1 if mode == "L" else 3)
-    assert (found.alpha is None) == (mode != "RGBA")
-    if mode == "RGBA":
-        np.testing.assert_array_equal(found.alpha, expected.alpha)
+    assert found == expected.read_bytes()
+    assert picture.pixels.shape == (HEIGHT * SCALE, WIDTH * SCALE, 1 if kind == "L" else 3)
+    assert picture.pixels.dtype == (np.uint16 if kind == "deep" else np.uint8)
+    assert (picture.alpha is None) == (kind in {"RGB", "L"})
 
 
 def test_the_line_moves_by_mouse_and_by_key(visit, tmp_path):

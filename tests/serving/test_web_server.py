@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bad_inputs import BAD_INPUTS, BadInput
-from web_server import MODEL, SCALE, served
+from web_server import MAX_UPLOAD_BYTES, MODEL, SCALE
 
 from serving.models import open_any
 from sr_core.data.images import write_png
@@ -20,16 +20,13 @@ from sr_core.upscale import settings_of, upscale_picture
 
 client_of = pytest.importorskip("gradio_client")
 
-MAX_UPLOAD_BYTES = 200_000
-
 # gradio_client leaves its sockets to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("web"), "--max-upload", str(MAX_UPLOAD_BYTES), "--memory", "1G") as one:
-        yield one
+def server(page_server):
+    return page_server
 
 
 @pytest.fixture(scope="module")

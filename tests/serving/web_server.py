@@ -17,6 +17,7 @@ from sr_core.train import weights
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALE, TILE = 2, 32
+MAX_UPLOAD_BYTES = 200_000
 MODEL = "edsr-x2-test"
 
 
@@ -54,7 +55,7 @@ def served(root: Path, *arguments: str) -> Iterator[Served]:
     try:
         line = server.stdout.readline()
         assert line.startswith("serving at "), log.read_text()
-        yield Served(url=line.split()[-1], pid=server.pid, root=root, model=model)
+        yield Served(url=line.split()[-1].replace("0.0.0.0", "127.0.0.1"), pid=server.pid, root=root, model=model)
     finally:
         server.send_signal(signal.SIGTERM)
         code = server.wait(30)
