@@ -99,7 +99,7 @@ def _project_step(arguments: argparse.Namespace, world: World) -> Step:
 
 def _plain_step(arguments: argparse.Namespace, world: World) -> Step:
     network = build(arguments.model, scale=arguments.scale, preset=arguments.preset, options={})
-    network = _of_plain_layers(network).to(world.device)
+    network = of_plain_layers(network).to(world.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR)
     lr, hr = (crops.contiguous() for crops in _crops(arguments))
 
@@ -112,10 +112,10 @@ def _plain_step(arguments: argparse.Namespace, world: World) -> Step:
     return step
 
 
-def _of_plain_layers(module: nn.Module) -> nn.Module:
+def of_plain_layers(module: nn.Module) -> nn.Module:
     """The same network out of torch's own layers, as public trainers write it."""
     for name, child in module.named_children():
-        setattr(module, name, _of_plain_layers(child))
+        setattr(module, name, of_plain_layers(child))
     if isinstance(module, PReLU):
         return nn.PReLU()
     for kind, plain in {BlockB: _PlainBlock, DenseBlock: _PlainDenseBlock, Upsampling: _PlainUpsampling}.items():
