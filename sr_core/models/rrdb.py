@@ -157,7 +157,7 @@ class Rrdb(nn.Module):
         # x4 and x8 (3 HR pixels end in the second, one more and halved is again the second), one at x3
         self.receptive_field = 1 + 15 * config.num_blocks + 1 + (1 if config.scale == 3 else 2)
         self.tile_overlap = min(self.receptive_field, TILE_OVERLAP)
-        self.decode_reach = 1 if config.scale == 3 else 2
+        self.decode_reach = 2  # at x3 one for features, but two for the skip
         # the long skip, the inputs of a block and of a dense block, whose features a new tensor takes in with more
         self.encode_values = 4 * features + 2 * (features + NUM_GROWING * config.num_growth)
         self.decode_values = 4 * features * config.scale**2  # two layers of enlarged features, in float32 for the tail
