@@ -27,6 +27,7 @@ from sr_core.evaluate.student import interval_factor
 Matrix = NDArray[np.float64]
 MOST_STEPS = 200
 NEAR = 1e-10
+LONGEST = 2.0  # of a step: beyond it the information may be next to nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +112,7 @@ def fit(won: Matrix) -> Matrix:
     likelihood = _log_likelihood(won, strength)
     for _ in range(MOST_STEPS):
         step = _solve(information(met, strength), won.sum(axis=1) - (met * _chances(strength)).sum(axis=1))
+        step = step * min(1.0, LONGEST / (np.abs(step).max() + NEAR))
         while True:  # halved until it climbs: a whole step may overshoot far from the maximum
             found = _log_likelihood(won, strength + step)
             if found >= likelihood or np.abs(step).max() < NEAR:
@@ -143,7 +145,8 @@ def _log_likelihood(won: Matrix, strength: Matrix) -> float:
 
 def _solve(singular: Matrix, right: Matrix) -> Matrix:
     """The solution with mean 0 of an information matrix's equations."""
-    return np.asarray(np.linalg.solve(singular + 1 / len(singular), right), np.float64)
+    level = float(np.trace(singular)) / len(singular) ** 2  # what is added moves all alike, whatever its size
+    return np.asarray(np.linalg.solve(singular + level, right), np.float64)
 
 
 def _fit_group(meetings: Sequence[Meeting], models: Sequence[str]) -> dict[str, tuple[float, float | None]]:

@@ -145,6 +145,21 @@ def test_newton_does_not_overshoot_far_from_the_start():
     assert bradley_terry.fit(np.array([[0.0, 3.0], [1.0, 0.0]])) == pytest.approx([math.log(3) / 2, -math.log(3) / 2])
 
 
+def test_newton_arrives_however_uneven_the_counts_are():
+    """Chains of six orders of magnitude, where plain Newton overshoots to where the information is nothing."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        size = int(rng.integers(3, 9))
+        won = np.zeros((size, size))
+        for i in range(size):
+            won[i, (i + 1) % size] += 10 ** rng.uniform(-1, 5)
+            one, other = rng.choice(size, 2, replace=False)
+            won[one, other] += 10 ** rng.uniform(-1, 6)
+        strength = bradley_terry.fit(won)
+        expected = ((won + won.T) / (1 + np.exp(strength[None, :] - strength[:, None]))).sum(axis=1)
+        np.testing.assert_allclose(expected, won.sum(axis=1), atol=1e-9 * won.sum())
+
+
 def test_a_tie_is_half_a_win_for_both():
     votes = [seen("r1", "a", "left", "b"), seen("r1", "b", "tie", "a", "b"), seen("r2", "a", "tie", "b")]
     (said,) = summarise([], votes)
