@@ -55,7 +55,8 @@ class Timing:
         threads = f"{self.num_threads} thread{'s' * (self.num_threads != 1)}"
         place = f"{self.device} with {threads}" if self.device == "cpu" else self.device
         size = f"a result of {self.megapixels:.2f} megapixels"
-        return f"warm, median of {self.rounds} rounds in turn, {size}, {place}, torch {self.torch}"
+        rounds = f"{self.rounds} round{'s' * (self.rounds != 1)}"
+        return f"warm, median of {rounds} in turn, {size}, {place}, torch {self.torch}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,7 +103,7 @@ def test_the_table_says_protocol_and_every_figure(compared):
     assert len(rows) == 2
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
     assert "NIQE" not in text, "it was not measured"
-    assert "median of 1 rounds in turn" in text
+    assert "median of 1 round in turn" in text
 
 
 class Page(html.parser.HTMLParser):
