@@ -144,7 +144,8 @@ def session_of(path: Path) -> Any:
     # baseline on 300x300, 1.58 GB for 1.06; torch takes 0.91
     options.enable_cpu_mem_arena = False
     try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # left to fall back to another provider, it prints what went wrong before it tries the same again
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's errors have no class in common
         raise CheckpointError(f"{path}: onnxruntime does not take it ({first_line(error)}); export it anew") from None
 

@@ -1,7 +1,11 @@
 """ONNX files used as models: the same pixels, and a sentence for everything that cannot be used."""
 
 import dataclasses
+import re
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import foreign_onnx as foreign
 import numpy as np
@@ -10,16 +14,18 @@ import pytest
 import torch
 from onnx import helper
 
+from flows import cli
 from serving import export, onnx, onnx_file, onnx_foreign
 from serving.models import open_any
 from sr_core import models
-from sr_core.data.pictures import Picture
+from sr_core.data.pictures import Picture, encode_picture, read_picture
 from sr_core.errors import CheckpointError, ConfigError, SrError
 from sr_core.models.card import Card
 from sr_core.train import weights
 from sr_core.upscale import settings_of, upscale_float, upscale_picture
 from sr_core.upscale.memory import tile_for
 
+ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {"num_blocks": 2, "num_features": 8}
 
 
@@ -59,6 +65,58 @@ def test_the_pixels_are_pytorchs_to_a_level(model, exported, kind):
     assert np.abs(found.pixels.astype(int) - wanted.pixels).max() <= 1
     assert (found.alpha is None) == (wanted.alpha is None)
     assert found.alpha is None or np.array_equal(found.alpha, wanted.alpha)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "alpha", "grey"])
+def test_the_commands_pixels_are_pytorchs_to_a_level(model, exported, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photo.png").write_bytes(encode_picture(picture(kind), "png"))
+    command = ["upscale", "photo.png", "--tile", "16"]
+    assert cli.main([*command, "--model", str(exported), "--output", "onnx.png"]) == 0
+    assert cli.main([*command, "--model", str(model), "--precision", "float32", "--output", "torch.png"]) == 0
+    found, wanted = (read_picture(Path(name)) for name in ("onnx.png", "torch.png"))
+    assert found.pixels.shape == wanted.pixels.shape == (53 * 3, 37 * 3, 1 if kind == "grey" else 3)
+    assert np.abs(found.pixels.astype(int) - wanted.pixels).max() <= 1
+    assert (found.alpha is None) == (wanted.alpha is None) == (kind != "alpha")
+    assert found.alpha is None or np.array_equal(found.alpha, wanted.alpha)
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from serving import onnx
+from sr_core.upscale import upscale
+from sr_core.progress import Progress
+network = onnx.load(Path(sys.argv[1])).network
+image = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+wanted = upscale(network, image, tile=64, precision="float32")
+taken = next(line for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (1024 * int(taken.split()[1]) + 100 * 2**20,) * 2)
+class Said(Progress):
+    def say(self, text):
+        print(text)
+assert np.array_equal(upscale(network, image, tile=500, precision="float32", progress=Said()), wanted)
+"""
+
+
+def test_where_memory_does_not_suffice_tiles_are_halved(exported):
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(exported)]
+    child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert child.returncode == 0, child.stderr
+    assert "memory does not suffice on cpu: going on with tiles of 250 pixels" in child.stdout
+
+
+def test_the_documents_ten_lines_give_the_commands_pixels(exported, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(exported, "edsr.onnx")
+    Path("photo.png").write_bytes(encode_picture(picture("rgb"), "png"))
+    code = re.search(r"```python\n(import numpy.*?)```", (ROOT / "docs/export.md").read_text(), re.DOTALL)[1]
+    assert code.count("\n") <= 11
+    exec(code, {})
+    assert cli.main(["upscale", "photo.png", "--model", "edsr.onnx", "--output", "command.png"]) == 0
+    found, wanted = (read_picture(Path(name)).pixels for name in ("enlarged.png", "command.png"))
+    assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 def test_tiles_are_the_whole_image(exported):
