@@ -1,5 +1,7 @@
 """The vote page as people use it: in a real browser, by mouse and keyboard, at two widths, two raters at once."""
 
+import concurrent.futures
+import json
 import os
 import signal
 import socket
@@ -264,6 +266,47 @@ def test_pictures_are_shown_at_a_whole_multiple_and_fit(rater, width, zoom):
         "[...document.querySelectorAll('.answers button')].map((button) => button.getBoundingClientRect().bottom)"
     )
     assert max(bottoms) <= 800
+
+
+class Program:
+    """A rater who asks the server without the page."""
+
+    def __init__(self, address, number):
+        self.address, self.rater = address, f"{number:032x}"
+        with urllib.request.urlopen(f"{address}config", timeout=20) as config:
+            components = json.load(config)["components"]
+        self.component = next(each["id"] for each in components if each["type"] == "html")
+
+    def ask(self, **request):
+        data = {"rater": self.rater, "kind": "scores", **request}
+        body = {"data": data, "fn_name": "answer", "session_hash": self.rater, "component_id": self.component}
+        headers = {"content-type": "application/json"}
+        place = f"{self.address}gradio_api/component_server/"
+        request = urllib.request.Request(place, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def all_of_it(self):
+        answer = self.ask(do="next")
+        while "token" in answer:
+            answer = self.ask(do="vote", token=answer["token"], answer=3)
+        return answer
+
+
+def test_a_dozen_raters_at_once(address, place):
+    raters = [Program(address, number) for number in range(12)]
+    with concurrent.futures.ThreadPoolExecutor(len(raters)) as pool:
+        answers = list(pool.map(Program.all_of_it, raters))
+    assert answers == [{"finished": True, "done": 15, "of": 15}] * 12
+    assert {len(votes(place, each.rater)[0]) for each in raters} == {15}
+
+
+def test_a_program_cannot_vote_what_the_page_does_not_offer(address, place):
+    one = Program(address, 99)
+    token = one.ask(do="next")["token"]
+    for answer in (0, 6, 3.5, "3", None):
+        assert "expected a whole number from 1" in one.ask(do="vote", token=token, answer=answer)["error"]
+    assert votes(place, one.rater) == ((), ())
 
 
 @pytest.mark.slow
