@@ -36,7 +36,7 @@ STYLE = """
 .booth button.plain { background: none; border: none; text-decoration: underline; padding: 4px; min-height: 0;
   opacity: 0.72; color: var(--body-text-color); }
 .booth button:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
-.booth .bar { width: 140px; height: 8px; border-radius: 4px; overflow: hidden;
+.booth .bar { width: min(140px, 22vw); height: 8px; border-radius: 4px; overflow: hidden;
   background: var(--border-color-primary); }
 .booth .bar div { height: 100%; background: var(--color-accent); }
 .booth .wrong { border-left: 4px solid #be2828; padding: 4px 12px; }
