@@ -78,7 +78,7 @@ class Acts:
             raise SrError("no photograph is chosen: drop one into the first field, or click a sample")
         return self._shop.workshop.enlarge(
             Path(photo),
-            choices.find(self._shop.catalogue.models(), model, version),
+            self._shop.catalogue.find(model, version),
             self._new_folder(session),
             original=Path(original) if original else None,
             protocol=protocol,
@@ -128,7 +128,7 @@ class Acts:
 
     def take_sample(self, session: str, index: int, model: str, version: str) -> tuple[str, str]:
         """A sample made smaller by the model's scale, and its original."""
-        scale = choices.find(self._shop.catalogue.models(), model, version).scale or 4
+        scale = self._shop.catalogue.find(model, version).scale or 4
         small, original = choices.reduce_sample(self._shop.samples[index], scale, self._new_folder(session))
         return str(small), str(original)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from serving.store import default_uri, shown
 from serving.web import choices, registry
-from serving.web.choices import Named
-from sr_core.errors import SrError
+from serving.web.choices import Named, Version
+from sr_core.errors import ConfigError, SrError
 
 FRESH_S = 20.0  # for so long the registry is not asked again
 
@@ -35,6 +35,19 @@ class Catalogue:
     def models(self) -> tuple[Named, ...]:
         """Registered models first, then those below root/models, then interpolation."""
         return (*self._registered, *choices.local_models(self._root))
+
+    def find(self, name: str, label: str) -> Version:
+        """The version that was chosen; the registry's answer is waited for where only it can know it.
+
+        Raises:
+            ConfigError: there is none such; it lists those there are.
+        """
+        try:
+            return choices.find(self.models(), name, label)
+        except ConfigError:
+            self.refresh()
+            self.wait()
+        return choices.find(self.models(), name, label)
 
     def refresh(self) -> None:
         """Begins to ask the registry, unless that goes on or was done just now."""

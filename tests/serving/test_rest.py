@@ -1,38 +1,28 @@
 """The registered model behind MLflow's own server: README's calls, the same pixels, and bad input of every kind."""
 
 import base64
-import dataclasses
 import io
-import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
-import made
 import numpy as np
 import pytest
+import rest_server
 from bad_inputs import BAD_INPUTS, deep_png
 from PIL import Image
+from rest_server import GIVEN, MAX_BYTES, MAX_PIXELS, README, Served, text
 
 from serving import upscale as command
 from serving.models import open_any
-from sr_core import files
 from sr_core.data.pictures import encode_picture, read_picture
-from sr_core.train import weights
 from sr_core.upscale import settings_of, upscale_picture
 
 # MLflow's and SQLAlchemy's own
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::DeprecationWarning:sqlalchemy")
-
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-GIVEN = "models:/sr-edsr-x4-bicubic@champion"
-MAX_BYTES, MAX_PIXELS = 300_000, 40_000
 
 
 def block(start: str) -> str:
@@ -42,95 +32,10 @@ def block(start: str) -> str:
     return "\n".join(line[4:] for line in lines[:end])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Served:
-    """A project folder with a registered model, and the server on it."""
-
-    folder: Path
-    port: int
-    environment: dict[str, str]
-    log: Path
-
-    def call(self, body, *, content_type="application/json"):
-        """Status and JSON of the answer to a body, as JSON or as bytes."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        url = f"http://127.0.0.1:{self.port}/invocations"
-        request = urllib.request.Request(url, data, {"Content-Type": content_type})
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
-
-    def pictures(self, *data: bytes, **params):
-        status, answer = self.call({"inputs": [text(each) for each in data], "params": params})
-        assert status == 200, answer
-        return answer["predictions"]
-
-    def refused(self, body) -> str:
-        """The sentence with which `body` is refused."""
-        status, answer = self.call(body)
-        assert status == 400, answer
-        assert "stack_trace" not in answer
-        return answer["message"]
-
-
-def text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """`mlflow models serve`, as README.md has it but for the port."""
-    from flows import registry
-    from serving.store import connect
-
-    folder = tmp_path_factory.mktemp("served")
-    before = Path.cwd()
-    os.chdir(folder)  # artefacts go to ./mlruns
-    try:
-        params = made.params(folder)
-        connect(params.track.uri)
-        model = made.write_model(params)
-        card = dataclasses.replace(weights.read_card(model), precision="float32", tile=32)
-        files.write_atomic(model / weights.CARD, files.to_json(dataclasses.asdict(card)))
-        registry.register(params, model, made.write_report(params, 28.0))
-    finally:
-        os.chdir(before)
-    port = made.free_port()
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    environment = {
-        **inherited,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-        "MLFLOW_TRACKING_URI": params.track.uri,
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "ignore",
-        "SR_SERVE_MAX_BYTES": str(MAX_BYTES),
-        "SR_SERVE_MAX_PIXELS": str(MAX_PIXELS),
-        "SR_MODEL_CACHE": str(folder / "cache"),
-    }
-    line = next(line for line in README.splitlines() if "mlflow models serve" in line)
-    log = folder / "server.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            ["bash", "-c", line.strip().replace("5001", str(port))],
-            cwd=folder,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        made.wait_until_healthy(f"http://127.0.0.1:{port}", timeout_s=90)
-        yield Served(folder=folder, port=port, environment=environment, log=log)
-        assert server.poll() is None, log.read_text()  # it is still there, whatever it was sent
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    with rest_server.served(tmp_path_factory.mktemp("served")) as one:
+        yield one
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -42,15 +42,17 @@ def write_model(root: Path, name: str = MODEL) -> Path:
 
 
 @contextlib.contextmanager
-def served(root: Path, *arguments: str) -> Iterator[Served]:
-    """The page over `root`, until the context ends."""
+def served(root: Path, *arguments: str, cwd: Path | None = None) -> Iterator[Served]:
+    """The page over `root`, until the context ends; `cwd` is where a registry's artefacts are."""
     model = write_model(root)
     command = [sys.executable, "-m", "serving.web", "--root", str(root), "--port", "0", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     log = root / "server.log"
     with log.open("w") as errors:
-        server = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        server = subprocess.Popen(
+            command, cwd=cwd or root, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     assert server.stdout is not None
     try:
         line = server.stdout.readline()
