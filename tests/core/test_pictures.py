@@ -1,6 +1,7 @@
 """Pictures are read and written with their grey, alpha, 16 bits, profile and EXIF, from paths and from bytes."""
 
 import io
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -280,6 +281,17 @@ def test_the_rest_of_exif_is_kept_byte_by_byte() -> None:
     assert picture.exif is not None
     assert len(picture.exif) == len(data)
     assert picture.exif.index(b"maker's note") == note
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_loses_one_entry_and_its_small_picture(order: str) -> None:
+    signature = b"II*\0" if order == "<" else b"MM\0*"
+    entries = [struct.pack(order + "HHIH2x", tag, 3, 1, value) for tag, value in ((256, 5), (274, 6), (296, 2))]
+    behind = struct.pack(order + "I", 54) + b"what others point to" + bytes(20)
+    data = signature + struct.pack(order + "IH", 8, 3) + b"".join(entries) + behind
+    picture = read_picture(saved(Image.fromarray(random(6, 9, 3)), "PNG", exif=data))
+    kept = signature + struct.pack(order + "IH", 8, 2) + entries[0] + entries[2] + bytes(16) + behind[4:]
+    assert picture.exif == kept
 
 
 @pytest.mark.parametrize("garbage", [b"", b"II*\0", b"II*\0\xff\xff\xff\x7f", b"MM\0*\0\0\0\x08\xff\xff", b"x" * 99])
