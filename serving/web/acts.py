@@ -49,7 +49,7 @@ class Acts:
         """Message, (bicubic, model), their controls, facts and download: when the work begins, and when it ends."""
         import gradio as gr
 
-        nothing = None, gr.Row(visible=False), "", gr.DownloadButton(visible=False)
+        nothing = None, gr.Column(visible=False), "", gr.DownloadButton(visible=False)
         yield WORKING, *nothing
         self._bars[session] = bar
         try:
@@ -62,7 +62,7 @@ class Acts:
             self._bars.pop(session, None)
         label = f"Download {outcome.result.name} ({size_text(outcome.result.stat().st_size)})"
         download = gr.DownloadButton(label, value=str(outcome.result), visible=True)
-        yield "", (str(outcome.bicubic), str(outcome.result)), gr.Row(visible=True), facts(outcome), download
+        yield "", (str(outcome.bicubic), str(outcome.result)), gr.Column(visible=True), facts(outcome), download
 
     def _work(
         self,
@@ -131,6 +131,11 @@ class Acts:
         scale = self._shop.catalogue.find(model, version).scale or 4
         small, original = choices.reduce_sample(self._shop.samples[index], scale, self._new_folder(session))
         return str(small), str(original)
+
+    def other_photograph(self, original: str | None) -> str | None:
+        """The original goes with its sample when another photograph is chosen; one that was uploaded stays."""
+        is_samples = original is not None and Path(original).name.endswith(choices.ORIGINAL)
+        return None if is_samples else original
 
     def _new_folder(self, session: str) -> Path:
         return Path(tempfile.mkdtemp(dir=self._shop.sweeper.folder_of(session)))

@@ -11,6 +11,7 @@ from sr_core.data.sample import SAMPLE
 from sr_core.errors import ConfigError, SrError, listed
 from sr_core.params import SCALES
 
+ORIGINAL = "-sample-original.png"  # how the name of a sample's original ends
 INTERPOLATION = ("bicubic", "lanczos", "bilinear", "nearest")
 
 
@@ -101,7 +102,7 @@ def reduce_sample(sample: Sample, scale: int, folder: Path) -> tuple[Path, Path]
     """
     image = read_rgb(sample.path)
     height, width = (side - side % scale for side in image.shape[:2])
-    original, small = folder / f"{sample.name}-original.png", folder / f"{sample.name}.png"
+    original, small = folder / f"{sample.name}{ORIGINAL}", folder / f"{sample.name}.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_png(original, image[:height, :width])

@@ -141,6 +141,7 @@ def _launch(page: Any, arguments: argparse.Namespace, limits: Limits) -> None:
             ssr_mode=False,
             max_file_size=limits.max_upload_bytes,
             max_threads=16,
+            state_session_capacity=64,  # what Gradio keeps of visitors; nothing here needs more
             theme=gr.themes.Soft(font=FONT, font_mono=["ui-monospace", "monospace"]),
             css=CSS,
             footer_links=[],

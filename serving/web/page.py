@@ -64,7 +64,7 @@ class Outputs:
 
     message: Any
     slider: Any
-    controls: Any  # of the slider: a row, shown with it
+    controls: Any  # of the slider, shown with it
     line: Any
     zoom_in: Any
     zoom_out: Any
@@ -163,10 +163,11 @@ def _outputs() -> Outputs:
         elem_id="slider",
     )
     # the line can be dragged and the wheel turned, but neither has a key of its own
-    with gr.Row(visible=False, elem_id="controls") as controls:
-        line = gr.Slider(0, 100, 50, step=1, label="Line between them, in percent", scale=3, elem_id="line")
-        zoom_in = gr.Button("Zoom in", min_width=80, elem_id="zoom-in")
-        zoom_out = gr.Button("Zoom out", min_width=80, elem_id="zoom-out")
+    with gr.Column(visible=False, elem_id="controls") as controls:
+        line = gr.Slider(0, 100, 50, step=1, label="Line between them, in percent", elem_id="line")
+        with gr.Row():
+            zoom_in = gr.Button("Zoom in", min_width=80, elem_id="zoom-in")
+            zoom_out = gr.Button("Zoom out", min_width=80, elem_id="zoom-out")
     return Outputs(
         message=message,
         slider=slider,
@@ -221,6 +222,7 @@ def _wire(acts: Acts, inputs: Inputs, outputs: Outputs) -> None:
         api_name="enlarge",
     )
     inputs.stop.click(stop, None, None, queue=False, api_visibility="private")
+    inputs.photo.input(acts.other_photograph, [inputs.original], [inputs.original], api_visibility="private")
     inputs.model.input(acts.versions, [inputs.model, inputs.version], [inputs.version], api_visibility="private")
     if inputs.samples is not None:
         chosen = [inputs.samples, inputs.model, inputs.version]

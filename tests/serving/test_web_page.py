@@ -181,13 +181,15 @@ def test_against_an_original_it_is_measured_by_a_named_protocol(visit, tmp_path)
     visit.page.locator("#original [aria-label='Remove Image']").click()
 
 
-def test_a_sample_comes_with_its_original(visit):
+def test_a_sample_comes_with_its_original_which_goes_with_it(visit, tmp_path):
     visit.page.get_by_role("button", name="sample photograph chelsea").click()
-    visit.page.locator("#original [aria-label='Remove Image']").wait_for()
+    remove = visit.page.locator("#original [aria-label='Remove Image']")
+    remove.wait_for()
     visit.page.locator("#enlarge").click()
     visit.page.locator("#download", has_text=f"chelsea-x{SCALE}.png").wait_for()
     playwright.expect(visit.page.locator("#facts")).to_contain_text("dB")
-    visit.page.locator("#original [aria-label='Remove Image']").click()
+    visit.upload("#photograph", photograph(tmp_path / "own.png", "RGB"))
+    remove.wait_for(state="hidden")
 
 
 @pytest.mark.parametrize(

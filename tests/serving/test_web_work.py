@@ -10,7 +10,7 @@ import pytest
 from bad_inputs import BAD_INPUTS, BadInput
 from web_server import write_model
 
-from serving.web import choices
+from serving.web import choices, parts
 from serving.web.catalogue import Catalogue
 from serving.web.choices import Named, Version
 from serving.web.limits import SPARE_BYTES, Limits, parse_bytes, resident_bytes
@@ -120,6 +120,23 @@ def test_little_memory_makes_tiles_smaller_and_leaves_the_picture_the_same(tmp_p
         results.append(outcome.result.read_bytes())
     assert results[0] == results[1]
     assert len(set(tiles.values())) == 1  # the card's tiles are small already: nothing is left to make smaller
+
+
+def test_work_ends_after_the_tile_at_which_its_visitor_stops_it(tmp_path):
+    directory = write_model(tmp_path)
+    photo, version = photograph(tmp_path / "a.png", 150, 170), Version(label="here", model=str(directory), scale=2)
+    shown = []
+
+    def show(done: tuple[int, int] | None, **about: str) -> None:
+        shown.append(done)
+        if done and done[0] == 2:
+            bar.stop()
+
+    bar = parts.Bar(show)
+    with pytest.raises(parts.StoppedByVisitorError, match="stopped, as you wished"):
+        Workshop(Limits()).enlarge(photo, version, tmp_path / "out", say=bar.say, progress=bar)
+    assert [done for done in shown if done][-1][0] == 2
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 class Counted:
