@@ -66,7 +66,7 @@ class Clone:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_from_a_clone_to_a_registered_model_and_again(tmp_path):
     clone = Clone(tmp_path / "clone")
     stages = ["photographs", "prepare@bicubic", *(f"{step}@edsr-bicubic" for step in STEPS[1:]), "compare"]
