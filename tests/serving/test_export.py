@@ -34,7 +34,7 @@ ONE_SCALE = {  # srgan and esrgan are srresnet and rrdb; the slow test has every
     "rrdb": 2,
 }
 
-LARGE = [(name, preset) for name, entry in models.MODELS.items() for preset in entry.presets if preset != "small"]
+LARGE = [(name, preset) for name in ONE_SCALE for preset in models.MODELS[name].presets if preset != "small"]
 
 
 def saved(folder, name, scale, preset="small", **options):
