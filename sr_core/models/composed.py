@@ -33,6 +33,8 @@ class ComposedTail(nn.Module):
         self.base = base if isinstance(base, nn.Module) else None
         if isinstance(base, Tensor):
             bias = bias + base.flatten().repeat(self.scale**2)
+        # numbers alive at once for each LR pixel: the features in float32, the colours before and after they are moved
+        self.float32_values = weight.shape[1] + 4 * len(bias)
         self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
         self.register_buffer("bias", bias)
 

@@ -22,7 +22,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from sr_core.models.layers import Float32Conv2d
 from sr_core.models.wdsr import Wdsr
 from sr_core.precision import Precision
-from sr_core.upscale.memory import decode_side
+from sr_core.upscale.memory import decode_side, inner_side
 
 Decode = Callable[[Tensor, Tensor], Tensor]
 
@@ -37,6 +37,7 @@ class Halves:
     encode: Callable[[Tensor], Tensor] | None  # (B, 3, H, W) in 0..255 -> (B, F, H, W); None: decode takes x twice
     decode: Decode  # (B, F, H, W), (B, 3, H, W) -> (B, 3, S*H, S*W) float32
     side: int  # LR pixels of the boxes that decode takes, where there is an encode
+    inner_side: int  # the same of decode_inner
     decode_inner: Decode | None  # as decode, and faster, but wrong in `reach` pixels from where features end
 
 
@@ -51,11 +52,13 @@ def halves(network: nn.Module, precision: Precision, place: torch.device) -> Hal
             reach=overlap,
             encode=None,
             side=0,
+            inner_side=0,
             decode=lambda _features, x: network(x),
             decode_inner=None,
         )
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     twin: Any = _twin(network.fused() if isinstance(network, Wdsr) else network, dtype)
+    inner = known.inner_decoder() if hasattr(network, "inner_decoder") else None
     return Halves(
         scale=known.scale,
         overlap=overlap,
@@ -63,7 +66,8 @@ def halves(network: nn.Module, precision: Precision, place: torch.device) -> Hal
         encode=twin.encode,
         side=decode_side(network, precision, place),
         decode=twin.decode,
-        decode_inner=known.inner_decoder() if hasattr(network, "inner_decoder") else None,
+        inner_side=inner_side(inner, place) if inner is not None else 0,
+        decode_inner=inner,
     )
 
 

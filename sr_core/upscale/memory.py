@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sr_core.models.composed import ComposedTail
 from sr_core.precision import Precision
 
 MEMORY_BYTES = 3 * 2**28  # the default budget, beside the picture, its result and the network: 0.75 GiB
@@ -47,6 +48,12 @@ def decode_side(network: nn.Module, precision: Precision, place: torch.device) -
     known: Any = network
     side = _side(network, precision, DECODE_BYTES.get(place.type, DECODE_BYTES["cuda"]))
     return int(max(side - 2 * known.decode_reach, SMALLEST_TILE))
+
+
+def inner_side(tail: ComposedTail, place: torch.device) -> int:
+    """The side of the boxes for a tail that came to one convolution: large, as it holds little."""
+    budget = DECODE_BYTES.get(place.type, DECODE_BYTES["cuda"])
+    return max(math.isqrt(int(budget / (4 * tail.float32_values * MARGIN))) - 2 * tail.reach, SMALLEST_TILE)
 
 
 def _side(network: nn.Module, precision: Precision, budget: int) -> int:

@@ -80,8 +80,10 @@ class Work:
         inner = box.clipped(far)
         if inner.is_empty:
             return [(part, work.decode) for part in cut(box, work.side)]
-        near = [(part, work.decode) for strip in frame(box, inner) for part in cut(strip, work.side)]
-        return near + [(part, work.decode_inner) for part in cut(inner, work.side)]
+        # strips are `reach` wide and may be as long as fits a box's area
+        longest = max(work.side * work.side // (2 * work.reach), work.side)
+        near = [(part, work.decode) for strip in frame(box, inner) for part in cut(strip, longest)]
+        return near + [(part, work.decode_inner) for part in cut(inner, work.inner_side)]
 
 
 def _paste(out: NDArray[Any], at: tuple[slice, slice], rgb: Tensor) -> None:
