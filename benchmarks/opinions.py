@@ -16,7 +16,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from serving import ballot_order
+from serving.opinions import order
 from sr_core.evaluate import bradley_terry
 from sr_core.evaluate.opinions import Choice, Opinions, Pair, Score, summarise
 
@@ -84,11 +84,11 @@ def votes(rng: np.random.Generator, people: Crowd) -> Opinions:
     scores, pairs = [], []
     for rater in range(len(people.generosity)):
         name, seed = f"r{rater}", int(rng.integers(1 << 30))
-        for image, model in ballot_order.singles(name, seed, IMAGES, MODELS)[: rng.integers(12, 61)]:
+        for image, model in order.singles(name, seed, IMAGES, MODELS)[: rng.integers(12, 61)]:
             thought = people.expected(rater, IMAGES.index(image))[index[model]] + rng.normal(0, 0.6)
             score = int(rounded(np.array(thought)))
             scores.append(Score(rater=name, test_set="set", image=image[1], model=model, score=score))
-        for image, left, right in ballot_order.duels(name, seed, IMAGES, MODELS)[: rng.integers(12, 61)]:
+        for image, left, right in order.duels(name, seed, IMAGES, MODELS)[: rng.integers(12, 61)]:
             strength = people.strengths(rater, IMAGES.index(image))
             choice = choose(rng, float(strength[index[left]] - strength[index[right]]))
             pairs.append(Pair(rater=name, test_set="set", image=image[1], left=left, right=right, choice=choice))

@@ -28,8 +28,8 @@ PIPELINE: Mapping[str, tuple[str, str]] = {
     "lineage": ("flows.lineage", "where a registered model comes from, and what of it is so"),
     "rollback": ("flows.rollback", "give the title back to the champion before"),
     "web": ("serving.web.command", "a page on which photographs are enlarged"),
-    "vote": ("serving.vote_page", "a blind test of a comparison's pictures"),
-    "opinions": ("serving.opinions", "what people said in it"),
+    "vote": ("serving.opinions.page", "a blind test of a comparison's pictures"),
+    "opinions": ("serving.opinions.command", "what people said in it"),
 }
 ANY_MODEL: Mapping[str, str] = {"upscale": "serving.upscale"}  # the library's verb, with models of the registry
 EXPORTS: Mapping[str, tuple[str, str]] = {  # `sr export <name>`, beside the library's export

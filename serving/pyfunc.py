@@ -6,7 +6,7 @@
 
     mlflow models serve -m models:/sr-edsr-x4-bicubic@champion --env-manager local
 
-docs/serving.md has the REST calls. The artefact holds weights.safetensors and card.json and names this module as its
+docs/rest.md has the REST calls. The artefact holds weights.safetensors and card.json and names this module as its
 loader: no pickle, and no code that would run on loading. The weights' sha256 is checked against the card.
 
 The signature is one column `image` of objects, Tensor('object', (-1,)): the one form that MLflow hands on as it came,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TITLE = "Super-resolution"
 INTRODUCTION = "Choose a photograph and a model; the model makes it larger. Nothing leaves this server."
-VOTES = "serving.vote_page"
+VOTES = "serving.opinions.page"
 MOST_WAITING = 32
 MOVE_LINE = "(position) => ({__type__: 'update', slider_position: position})"
 # as if the wheel were turned over the middle of the pictures; each notch is 5 %

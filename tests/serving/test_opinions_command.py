@@ -5,36 +5,36 @@ import dataclasses
 import json
 import shutil
 
-import booths
 import pytest
+import voting
 
-from serving.ballots import Ballots
-from serving.booth import Booth
-from serving.opinion_table import as_html, rows
-from serving.opinions import main, opinions_on
+from serving.opinions.command import main, opinions_on
+from serving.opinions.stimuli import Stimuli
+from serving.opinions.table import as_html, rows
+from serving.opinions.votes import Votes
 from sr_core.evaluate.opinions import Pair, Score, summarise
 
-SET = booths.SETS[0]
+SET = voting.SETS[0]
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    booths.comparison(tmp_path / "data" / "compare")
+    voting.comparison(tmp_path / "data" / "compare")
     return tmp_path
 
 
 def cast(place, name="mine"):
     """Four raters: edsr 4, 4, 5, 3; bicubic 2 each; edsr is liked better in three pairs of four."""
-    digest = Booth(place / "data" / "compare" / name).digest
-    ballots = Ballots(path=place / "data" / "opinions" / f"{name}.db")
+    digest = Stimuli(place / "data" / "compare" / name).digest
+    votes = Votes(path=place / "data" / "opinions" / f"{name}.db")
     for i, score in enumerate((4, 4, 5, 3)):
         shared = {"rater": f"r{i}", "test_set": SET, "image": "waldo-1"}
-        ballots.add_score(Score(**shared, model="edsr", score=score), comparison=digest, weights="w")
-        ballots.add_score(Score(**shared, model="bicubic", score=2), comparison=digest, weights="")
+        votes.add_score(Score(**shared, model="edsr", score=score), comparison=digest, weights="w")
+        votes.add_score(Score(**shared, model="bicubic", score=2), comparison=digest, weights="")
         pair = Pair(**shared, left="edsr", right="bicubic", choice="right" if i == 3 else "left")
-        ballots.add_pair(pair, comparison=digest, left_weights="w", right_weights="")
-    return ballots
+        votes.add_pair(pair, comparison=digest, left_weights="w", right_weights="")
+    return votes
 
 
 def test_the_table_has_means_strengths_and_what_is_missing(place, capsys):
@@ -100,10 +100,10 @@ def test_every_vote_is_exported(place, capsys):
 
 
 def test_votes_on_other_pictures_are_shown_when_asked_for(place, capsys):
-    old = Booth(place / "data" / "compare" / "mine").digest
+    old = Stimuli(place / "data" / "compare" / "mine").digest
     cast(place)
     shutil.rmtree(place / "data" / "compare" / "mine")
-    booths.comparison(place / "data" / "compare", seed=3)
+    voting.comparison(place / "data" / "compare", seed=3)
     assert main(["mine"]) == 0
     said = capsys.readouterr().out
     assert "nobody has voted on these pictures yet" in said

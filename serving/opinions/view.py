@@ -1,6 +1,6 @@
 """What the vote page is in the browser: style and script of one Gradio component, with nothing to fetch.
 
-The script asks `server.answer` (serving/desk.py) and draws what comes back. A rater's id lies in the browser alone. A
+The script asks `server.answer` (handler.py) and draws what comes back. A rater's id lies in the browser alone. A
 vote names the item that it is for, is sent once, and is not taken in the first third of a second that a picture is
 shown, so a double click is one vote. Pixels are never smoothed: a picture is shown at a whole multiple of its size.
 """

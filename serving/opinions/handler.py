@@ -19,9 +19,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from serving import ballot_order, ballots, opinion_table
-from serving.ballot_order import Image
-from serving.booth import Booth, Place
+from serving.opinions import table
+from serving.opinions.order import Image, duels, singles
+from serving.opinions.stimuli import Comparisons, Stimuli
+from serving.opinions.votes import Votes, path_of
 from sr_core import files
 from sr_core.errors import SrError
 from sr_core.evaluate.opinions import HIGHEST, HR, LOWEST, NEAREST, Choice, Pair, Score, summarise
@@ -47,21 +48,21 @@ class Session:
     """One rater before one comparison's pictures."""
 
     rater: str
-    booth: Booth
-    ballots: ballots.Ballots
+    stimuli: Stimuli
+    votes: Votes
 
 
 class RefusedError(SrError):
     """A request that the page does not make by itself."""
 
 
-class Desk:
+class Handler:
     """Answers the page's requests; safe to be used by several threads."""
 
     def __init__(
         self, comparisons: Path, opinions: Path, *, name: str | None = None, seed: int = 1, most: int = MOST
     ) -> None:
-        self._place, self._opinions = Place(comparisons, name), opinions
+        self._comparisons, self._opinions = Comparisons(comparisons, name), opinions
         self._seed, self._most = seed, most
         self._broken: set[tuple[str, Image]] = set()  # digest and image: cannot be shown, said once
 
@@ -91,39 +92,39 @@ class Desk:
         rater = asked.get("rater")
         if not isinstance(rater, str) or not re.fullmatch("[0-9a-f]{32}", rater):
             raise RefusedError("rater is not valid, expected 32 hexadecimal digits: reload the page")
-        booth = self._place.booth()
-        path = ballots.path_of(self._opinions, booth.directory.name)
-        return Session(rater=rater, booth=booth, ballots=ballots.Ballots(path=path))
+        stimuli = self._comparisons.stimuli()
+        path = path_of(self._opinions, stimuli.directory.name)
+        return Session(rater=rater, stimuli=stimuli, votes=Votes(path=path))
 
     def _hello(self, session: Session, asked: Mapping[str, Any]) -> Answer:
         del asked
         counts = {kind: self._counts(session, kind, _done(session, kind)) for kind in KINDS}
-        return {"counts": counts, "informed": session.ballots.is_informed(session.rater, session.booth.digest)}
+        return {"counts": counts, "informed": session.votes.is_informed(session.rater, session.stimuli.digest)}
 
     def _examples(self, session: Session, asked: Mapping[str, Any]) -> Answer:
         del asked
-        booth = session.booth
-        best = [HR] if HR in booth.candidates else []
+        stimuli = session.stimuli
+        best = [HR] if HR in stimuli.candidates else []
         shown = []
-        usable = [image for image in booth.images if (booth.digest, image) not in self._broken]
+        usable = [image for image in stimuli.images if (stimuli.digest, image) not in self._broken]
         for image in usable[:NUM_EXAMPLES]:
-            pictures = {candidate: _url(booth.example(image, candidate)) for candidate in (NEAREST, *best)}
+            pictures = {candidate: _url(stimuli.example(image, candidate)) for candidate in (NEAREST, *best)}
             shown += [{"score": LOWEST, "picture": pictures[NEAREST]}]
             shown += [{"score": HIGHEST, "picture": pictures[HR]} for _ in best]
         return {"examples": shown}
 
     def _next(self, session: Session, asked: Mapping[str, Any]) -> Answer:
         kind = _kind(asked)
-        if session.ballots.is_informed(session.rater, session.booth.digest):
+        if session.votes.is_informed(session.rater, session.stimuli.digest):
             raise RefusedError("You have seen the results, so your voting has ended. Thank you!")
         done = _done(session, kind)
         for number, item in enumerate(self._plan(session, kind)):
             if item in done or self._is_broken(session, item):
                 continue
             try:
-                pictures = [_url(session.booth.shown(item.image, candidate)) for candidate in item.candidates]
+                pictures = [_url(session.stimuli.shown(item.image, candidate)) for candidate in item.candidates]
             except SrError as error:
-                self._broken.add((session.booth.digest, item.image))
+                self._broken.add((session.stimuli.digest, item.image))
                 print(f"vote page: {error}; it is left out", file=sys.stderr, flush=True)
                 continue
             token = f"{self._plan_id(session, kind)}-{number}"
@@ -132,7 +133,7 @@ class Desk:
 
     def _vote(self, session: Session, asked: Mapping[str, Any]) -> Answer:
         kind = _kind(asked)
-        if session.ballots.is_informed(session.rater, session.booth.digest):
+        if session.votes.is_informed(session.rater, session.stimuli.digest):
             raise RefusedError("You have seen the results, so your voting has ended. Thank you!")
         item = self._item(session, kind, asked.get("token"))
         if kind == "scores":
@@ -143,20 +144,20 @@ class Desk:
 
     def _results(self, session: Session, asked: Mapping[str, Any]) -> Answer:
         del asked
-        held, digest = session.ballots, session.booth.digest
+        held, digest = session.votes, session.stimuli.digest
         if not held.scores(digest, rater=session.rater) and not held.pairs(digest, rater=session.rater):
             raise RefusedError("Results are shown to whoever has voted: knowing them would change the votes.")
         held.inform(session.rater, digest)
         said = summarise(held.scores(digest), held.pairs(digest))
-        return {"results": opinion_table.as_html(said, opinion_table.figures_of(session.booth.directory))}
+        return {"results": table.as_html(said, table.figures_of(session.stimuli.directory))}
 
     def _plan(self, session: Session, kind: Kind) -> tuple[Item, ...]:
-        booth = session.booth
-        order = (session.rater, self._seed, booth.images)
+        stimuli = session.stimuli
+        order = (session.rater, self._seed, stimuli.images)
         if kind == "scores":
-            items = [Item(image=a, candidates=(b,)) for a, b in ballot_order.singles(*order, booth.candidates)]
+            items = [Item(image=a, candidates=(b,)) for a, b in singles(*order, stimuli.candidates)]
         else:
-            items = [Item(image=a, candidates=(b, c)) for a, b, c in ballot_order.duels(*order, booth.models)]
+            items = [Item(image=a, candidates=(b, c)) for a, b, c in duels(*order, stimuli.models)]
         return tuple(items[: self._most])
 
     def _counts(self, session: Session, kind: Kind, done: set[Item]) -> Answer:
@@ -164,12 +165,12 @@ class Desk:
         return {"done": sum(item in done for item in plan), "of": len(plan)}
 
     def _is_broken(self, session: Session, item: Item) -> bool:
-        return (session.booth.digest, item.image) in self._broken
+        return (session.stimuli.digest, item.image) in self._broken
 
     def _plan_id(self, session: Session, kind: Kind) -> str:
         """Changes with everything by which an item's number would mean another one."""
         plan = [[*item.image, *item.candidates] for item in self._plan(session, kind)]
-        return files.digest_of([session.rater, session.booth.digest, kind, plan])[:16]
+        return files.digest_of([session.rater, session.stimuli.digest, kind, plan])[:16]
 
     def _item(self, session: Session, kind: Kind, token: object) -> Item:
         plan = self._plan(session, kind)
@@ -188,11 +189,11 @@ def _kind(asked: Mapping[str, Any]) -> Kind:
 
 def _done(session: Session, kind: Kind) -> set[Item]:
     """What the rater has judged, a pair in both orders."""
-    digest, rater = session.booth.digest, session.rater
+    digest, rater = session.stimuli.digest, session.rater
     if kind == "scores":
-        scores = session.ballots.scores(digest, rater=rater)
+        scores = session.votes.scores(digest, rater=rater)
         return {Item(image=(each.test_set, each.image), candidates=(each.model,)) for each in scores}
-    pairs = session.ballots.pairs(digest, rater=rater)
+    pairs = session.votes.pairs(digest, rater=rater)
     return {
         Item(image=(each.test_set, each.image), candidates=both)
         for each in pairs
@@ -206,7 +207,7 @@ def _store_score(session: Session, item: Item, answer: object) -> None:
         vote = Score(rater=session.rater, test_set=test_set, image=image, model=model, score=answer)  # type: ignore[arg-type]
     except SrError as error:
         raise RefusedError(str(error)) from None
-    session.ballots.add_score(vote, comparison=session.booth.digest, weights=session.booth.weights(model))
+    session.votes.add_score(vote, comparison=session.stimuli.digest, weights=session.stimuli.weights(model))
 
 
 def _store_pair(session: Session, item: Item, answer: object) -> None:
@@ -216,9 +217,9 @@ def _store_pair(session: Session, item: Item, answer: object) -> None:
         vote = Pair(rater=session.rater, test_set=test_set, image=image, left=left, right=right, choice=choice)
     except SrError as error:
         raise RefusedError(str(error)) from None
-    weights = session.booth.weights
-    session.ballots.add_pair(
-        vote, comparison=session.booth.digest, left_weights=weights(left), right_weights=weights(right)
+    weights = session.stimuli.weights
+    session.votes.add_pair(
+        vote, comparison=session.stimuli.digest, left_weights=weights(left), right_weights=weights(right)
     )
 
 

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from serving.ballot_order import duels, singles
+from serving.opinions.order import duels, singles
 
 SIZES = list(itertools.product([1, 2, 3, 4, 5, 6, 7, 12], [1, 2, 3, 5, 6, 14]))
 

@@ -59,7 +59,7 @@ class Held:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Ballots:
+class Votes:
     """The votes on one comparison, in the file `path`."""
 
     path: Path

@@ -32,7 +32,7 @@ Image = tuple[str, str]  # test set, name
 Pixels = NDArray[np.uint8]
 
 
-class Booth:
+class Stimuli:
     """The pictures of one comparison, as they were when it was opened."""
 
     def __init__(self, directory: Path) -> None:
@@ -176,21 +176,21 @@ def _encode(pixels: Pixels) -> bytes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """A booth, and the state of the directory by which it is known whether it is still that one."""
+    """Stimuli, and the state of their directory, by which it is known whether they are still those."""
 
-    booth: Booth
+    stimuli: Stimuli
     state: tuple[int, int]
 
 
-class Place:
-    """Where comparisons lie, and the booth of the one that is voted on; opened when it is asked for."""
+class Comparisons:
+    """Where comparisons lie, and the stimuli of the one that is voted on; opened when it is asked for."""
 
     def __init__(self, comparisons: Path, name: str | None = None) -> None:
         self._comparisons, self._name = comparisons, name
         self._opened: Opened | None = None
         self._lock = threading.Lock()
 
-    def booth(self) -> Booth:
+    def stimuli(self) -> Stimuli:
         """The named comparison's, or the newest one's: opened anew when its directory was replaced.
 
         Raises:
@@ -200,9 +200,9 @@ class Place:
             directory = self._directory()
             status = directory.stat()
             state = (status.st_ino, status.st_mtime_ns)
-            if self._opened is None or (self._opened.booth.directory, self._opened.state) != (directory, state):
-                self._opened = Opened(booth=Booth(directory), state=state)
-            return self._opened.booth
+            if self._opened is None or (self._opened.stimuli.directory, self._opened.state) != (directory, state):
+                self._opened = Opened(stimuli=Stimuli(directory), state=state)
+            return self._opened.stimuli
 
     def _directory(self) -> Path:
         if self._name is not None:

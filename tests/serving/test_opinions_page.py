@@ -11,12 +11,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-import booths
 import pytest
+import voting
 
-from serving.ballots import Ballots
-from serving.booth import Booth
-from serving.vote_page import main
+from serving.opinions.page import main
+from serving.opinions.stimuli import Stimuli
+from serving.opinions.votes import Votes
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
@@ -38,7 +38,7 @@ def free_port():
 
 def start(place, port):
     """A server of its own process, and its address when it answers."""
-    command = [sys.executable, "-m", "serving.vote_page", "--port", str(port)]
+    command = [sys.executable, "-m", "serving.opinions.page", "--port", str(port)]
     command += ["--compare", str(place / "compare"), "--opinions", str(place / "opinions")]
     with (place / "server.log").open("a") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -61,7 +61,7 @@ def stop(server, how=signal.SIGINT):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("votes")
-    booths.comparison(place / "compare", images=("waldo-1", "waldo-2", "waldo-3"), side=320)
+    voting.comparison(place / "compare", images=("waldo-1", "waldo-2", "waldo-3"), side=320)
     return place
 
 
@@ -131,8 +131,8 @@ def rater(browser, address):
 
 
 def votes(place, rater):
-    ballots, digest = Ballots(path=place / "opinions" / "mine.db"), Booth(place / "compare" / "mine").digest
-    return ballots.scores(digest, rater=rater), ballots.pairs(digest, rater=rater)
+    votes, digest = Votes(path=place / "opinions" / "mine.db"), Stimuli(place / "compare" / "mine").digest
+    return votes.scores(digest, rater=rater), votes.pairs(digest, rater=rater)
 
 
 def test_scores_by_mouse_and_keyboard_and_a_reload(rater, place):
@@ -212,7 +212,7 @@ def test_nothing_names_a_model_before_the_results(rater, address):
     with urllib.request.urlopen(f"{address}config", timeout=10) as config:
         texts.append(config.read().decode())
     assert any("data:image/png" in text for text in texts)
-    for secret in booths.SECRETS:
+    for secret in voting.SECRETS:
         # base64 of pixels may spell four letters by chance
         found = [
             text for text in texts if secret in _without_pixels(text) or secret.capitalize() in _without_pixels(text)
@@ -311,7 +311,7 @@ def test_a_program_cannot_vote_what_the_page_does_not_offer(address, place):
 
 @pytest.mark.slow
 def test_a_server_that_died_is_said_and_the_vote_can_be_given_again(browser, tmp_path):
-    booths.comparison(tmp_path / "compare")
+    voting.comparison(tmp_path / "compare")
     port = free_port()
     server, address = start(tmp_path, port)
     one = Rater(browser, address)
@@ -347,7 +347,7 @@ def test_a_port_in_use_is_a_sentence(tmp_path, capsys):
 
 
 def test_a_name_that_is_no_comparison_is_a_sentence(tmp_path, capsys):
-    booths.comparison(tmp_path)
+    voting.comparison(tmp_path)
     assert main(["absent", "--compare", str(tmp_path)]) == 1
     assert "expected one of: mine" in capsys.readouterr().err
     assert main(["--most", "0"]) == 1

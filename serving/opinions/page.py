@@ -1,7 +1,7 @@
 """The blind opinion page, by itself or as a part of the web page.
 
     sr vote                                   # on the newest comparison in data/compare
-    sr vote mine --port 7861                  # python -m serving.vote_page mine --port 7861
+    sr vote mine --port 7861                  # python -m serving.opinions.page mine --port 7861
 
 People give single pictures 1 to 5 points, or choose between two; votes go to data/opinions/<comparison>.db, and
 `sr opinions` shows what they say.
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving import vote_view
-from serving.booth import comparison_directory
-from serving.desk import MOST, Desk
+from serving.opinions import view
+from serving.opinions.handler import MOST, Handler
+from serving.opinions.stimuli import comparison_directory
 from sr_core.errors import SrError
 from sr_core.extras import require
 
@@ -41,15 +41,15 @@ def build(
     asked for `most` pictures and as many pairs. Nothing is read before somebody opens the page.
     """
     gradio = require("gradio", "serve")
-    desk = Desk(comparisons, opinions, name=name, seed=seed, most=most)
+    handler = Handler(comparisons, opinions, name=name, seed=seed, most=most)
 
     def answer(request: Any) -> Any:
-        return desk.answer(request)
+        return handler.answer(request)
 
     return gradio.HTML(
-        html_template=vote_view.TEMPLATE,
-        css_template=vote_view.STYLE,
-        js_on_load=vote_view.SCRIPT,
+        html_template=view.TEMPLATE,
+        css_template=view.STYLE,
+        js_on_load=view.SCRIPT,
         server_functions=[answer],
         apply_default_css=False,
         padding=True,
@@ -68,7 +68,7 @@ def app(comparisons: Path, opinions: Path, *, name: str | None = None, seed: int
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`sr vote`: serves the page until it is interrupted; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m serving.vote_page", description="A blind test of pictures.")
+    parser = argparse.ArgumentParser(prog="python -m serving.opinions.page", description="A blind test of pictures.")
     parser.add_argument("name", nargs="?", help="the comparison, a folder in --compare (default: the newest)")
     parser.add_argument("--compare", type=Path, default=COMPARISONS, metavar="FOLDER", help="where comparisons lie")
     parser.add_argument("--opinions", type=Path, default=OPINIONS, metavar="FOLDER", help="where votes are kept")
