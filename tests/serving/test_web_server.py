@@ -14,11 +14,14 @@ from bad_inputs import BAD_INPUTS, BadInput
 from web_server import MAX_UPLOAD_BYTES, MODEL, SCALE
 
 from serving.models import open_any
+from serving.web.limits import resident_bytes
 from sr_core.data.images import write_png
 from sr_core.data.pictures import encode_picture, read_picture
 from sr_core.upscale import settings_of, upscale_picture
 
 client_of = pytest.importorskip("gradio_client")
+
+GROWTH_BYTES = 32 * 2**20  # of what is resident, by what Gradio keeps of visitors and by fragments
 
 # gradio_client leaves its sockets to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -131,15 +134,32 @@ def test_the_page_names_no_other_host_to_load_from(server):
     assert [address for address in loaded if re.match(r"(?:https?:)?//", address)] == []
 
 
-def test_four_visitors_at_once_all_get_their_own(server, tmp_path):
-    photos = [photograph(tmp_path / f"{i}.png", height=30 + i, seed=i) for i in range(12)]
+def test_four_visitors_at_once_all_get_their_own_and_memory_stays(server, tmp_path):
+    """Of the first some is kept (torch, the model), and of the others nothing."""
+    visit_all(server, tmp_path, range(4))
+    before = resident_bytes(server.pid)
+    visit_all(server, tmp_path, range(4, 12))
+    assert resident_bytes(server.pid) - before < GROWTH_BYTES
+
+
+@pytest.mark.slow
+def test_memory_stays_over_fifty_uploads(server, tmp_path):
+    visit_all(server, tmp_path, range(10))
+    before = resident_bytes(server.pid)
+    visit_all(server, tmp_path, range(10, 60))
+    assert resident_bytes(server.pid) - before < GROWTH_BYTES
+
+
+def visit_all(server, folder: Path, numbers: range) -> None:
+    """Four visitors at once; each number is a photograph of its own."""
 
     def visit(photo: Path) -> bool:
-        visitor = client_of.Client(server.url, verbose=False, download_files=tmp_path / f"got-{photo.stem}")
+        visitor = client_of.Client(server.url, verbose=False, download_files=folder / f"got-{photo.stem}")
         found = enlarge(visitor, photo)
         visitor.close()
-        return found.read_bytes() == expected_by_name[photo.name]
+        return found.read_bytes() == wanted[photo.name]
 
-    expected_by_name = {photo.name: expected(server, photo.read_bytes()) for photo in photos}
+    photos = [photograph(folder / f"{number}.png", height=30 + number, seed=number) for number in numbers]
+    wanted = {photo.name: expected(server, photo.read_bytes()) for photo in photos}
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(visit, photos)) == [True] * len(photos)
