@@ -9,12 +9,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-import torch
-
-from sr_core import models
 from sr_core.compare.report import HR, LR
-from sr_core.errors import SrError
-from sr_core.evaluate.benchmark import BASELINE
+from sr_core.evaluate.benchmark import BASELINE, count_parameters
 from sr_core.train.weights import LoadedModel
 
 DIGITS = 8  # of a sha256, in a label
@@ -31,7 +27,7 @@ class Entrant:
     @property
     def num_parameters(self) -> int | None:
         """How many numbers were trained; None where the network hides them."""
-        return count_parameters(self.loaded)
+        return count_parameters(self.loaded.network)
 
 
 def line_up(opened: Sequence[tuple[str, LoadedModel]]) -> tuple[Entrant, ...]:
@@ -61,19 +57,6 @@ def problems_of(opened: Sequence[tuple[str, LoadedModel]]) -> Iterator[str]:
     if len(scales) > 1:
         said = "; ".join(f"x{scale}: {', '.join(sources)}" for scale, sources in sorted(scales.items()))
         yield f"the models are of different scales, expected one ({said})"
-
-
-def count_parameters(loaded: LoadedModel) -> int | None:
-    """The size of all parameters; of a network that hides them, as ONNX does, those of the one that its card names."""
-    if counted := sum(parameter.numel() for parameter in loaded.network.parameters()):
-        return counted
-    card = loaded.card
-    try:
-        with torch.device("meta"):  # only sizes are made, no numbers
-            network = models.build(card.model, scale=card.scale, preset=card.preset, options=card.options)
-    except SrError:
-        return None
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _name(source: str, loaded: LoadedModel) -> str:

@@ -164,12 +164,13 @@ class _Row:
     ensemble: bool = False
 
     def facts(self, seconds: float, pixels: int) -> Facts:
-        card, trained_on = self.card, None
+        # a card without a preset is of none of MODELS, whatever it is called: an ONNX file that others wrote
+        card, trained_on = self.card if self.card and self.card.preset else None, None
         if card is not None and card.dataset != UNKNOWN:
             trained_on = f"{card.dataset}, {card.degradation}"
         name = type(self.network).__name__.lower() if isinstance(self.network, Interpolation) else None
         return Facts(
-            num_parameters=_num_parameters(self.network),
+            num_parameters=count_parameters(self.network),
             seconds_per_megapixel=seconds * 1e6 / pixels,
             architecture=card.model if card else name,
             preset=_preset_of(card) if card and not name else None,
@@ -283,8 +284,8 @@ def patiently(world: World, call: Callable[[], T]) -> T:
     return call() if world.size == 1 else world.meeting(call)  # type: ignore[return-value]
 
 
-def _num_parameters(network: nn.Module) -> int | None:
-    """Of a network that is no Torch module inside (ONNX), what it says by an attribute of this name."""
+def count_parameters(network: nn.Module) -> int | None:
+    """How many numbers were trained; of a network that hides them (ONNX), what its `num_parameters` says, or None."""
     said = getattr(network, "num_parameters", None)
     counted = said if isinstance(said, int) else sum(parameter.numel() for parameter in network.parameters())
     return counted if counted or isinstance(network, Interpolation) else None

@@ -174,6 +174,16 @@ def test_the_report_says_what_each_network_is() -> None:
     assert from_dict(json.loads(to_json(one.to_dict()))) == one
 
 
+def test_a_network_without_a_preset_is_none_of_the_table_whatever_it_is_called() -> None:
+    card = Card(model="edsr", preset="", options={}, scale=2, weights_sha256="e" * 64)  # an ONNX file of others
+    networks = {"other": build("edsr", scale=2, preset="small", options={})}
+    for name in ("edsr", "anything"):
+        one = evaluate(
+            networks, IMAGES, protocol=Y, test_set="waves", cards={"other": dataclasses.replace(card, model=name)}
+        )
+        assert (one.facts["other"].architecture, one.facts["other"].preset) == (None, None)
+
+
 def test_weights_that_are_not_finite_are_refused() -> None:
     networks = {name: build("edsr", scale=2, preset="small", options={}) for name in ("good", "nan", "inf")}
     for name in ("nan", "inf"):
