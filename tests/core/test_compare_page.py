@@ -1,7 +1,6 @@
 """The page of a comparison in a browser: with its script, by keyboard, and without it."""
 
-from pathlib import Path
-
+import chromium
 import pytest
 from comparing import CHOICE, loaded, wanted
 from photos import write_folder
@@ -11,9 +10,7 @@ from sr_core.compare.run import compare_to
 from sr_core.compare.sets import gathered
 from sr_core.params import Params
 
-CHROMIUM = Path("/usr/bin/chromium")
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's Chromium is not installed")
+pytestmark = chromium.needed
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +24,8 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=str(CHROMIUM))
-        yield started
-        started.close()
+    with chromium.started() as browser:
+        yield browser
 
 
 def opened(browser, address, **options):

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
+import chromium
 import made
 import numpy as np
 import pytest
@@ -18,13 +18,10 @@ pytestmark = [
     pytest.mark.slow,  # a browser and a server; tests/flows/test_register.py fetches the picture without them
     pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::DeprecationWarning:sqlalchemy"),
 ]
-CHROMIUM = Path("/usr/bin/chromium")
 
 
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")
+@chromium.needed
 def test_the_page_of_a_version_shows_its_picture(tmp_path, monkeypatch):
-    from playwright.sync_api import sync_playwright
-
     monkeypatch.chdir(tmp_path)
     params = made.params(tmp_path)
     connect(params.track.uri)
@@ -39,14 +36,12 @@ def test_the_page_of_a_version_shows_its_picture(tmp_path, monkeypatch):
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         made.wait_until_healthy(f"http://127.0.0.1:{port}", timeout_s=60)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        with chromium.started() as browser:
             page = browser.new_page()
             page.goto(f"http://127.0.0.1:{port}/#/models/{version.name}/versions/1")
             drawn = "[...document.images].some(i => i.src.includes('comparison.png') && i.naturalWidth == 70)"
             page.wait_for_function(drawn, timeout=60_000)
             text = page.inner_text("body")
-            browser.close()
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
+import chromium
+import made
 import pytest
 import voting
 
@@ -18,22 +19,10 @@ from serving.opinions.page import main
 from serving.opinions.stimuli import Stimuli
 from serving.opinions.votes import Votes
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 START_S = 60
 
-playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+pytestmark = chromium.needed
 
 
 def start(place, port):
@@ -67,17 +56,15 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(place):
-    server, address = start(place, free_port())
+    server, address = start(place, made.free_port())
     yield address
     stop(server)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+    with chromium.started() as browser:
         yield browser
-        browser.close()
 
 
 class Rater:
@@ -312,7 +299,7 @@ def test_a_program_cannot_vote_what_the_page_does_not_offer(address, place):
 @pytest.mark.slow
 def test_a_server_that_died_is_said_and_the_vote_can_be_given_again(browser, tmp_path):
     voting.comparison(tmp_path / "compare")
-    port = free_port()
+    port = made.free_port()
     server, address = start(tmp_path, port)
     one = Rater(browser, address)
     try:

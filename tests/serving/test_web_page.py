@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chromium
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,17 +16,12 @@ from sr_core.evaluate.metrics import PROTOCOLS, psnr, ssim
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 HEIGHT, WIDTH = 45, 71  # odd, and 2 x 3 tiles
 COMPARISON = "<!doctype html><title>c</title><h1>EDSR before bicubic</h1>"
 MODES = ("RGB", "RGBA", "L")
 PAGE_S = 20_000
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium")
+pytestmark = chromium.needed
 
 
 class Visit:
@@ -81,10 +77,8 @@ def server(page_server):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium.started() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
