@@ -175,7 +175,7 @@ class Handler:
     def _item(self, session: Session, kind: Kind, token: object) -> Item:
         plan = self._plan(session, kind)
         plan_id, _, number = str(token).partition("-")
-        if plan_id != self._plan_id(session, kind) or not number.isdecimal() or int(number) >= len(plan):
+        if plan_id != self._plan_id(session, kind) or number not in map(str, range(len(plan))):
             raise RefusedError("The pictures have changed meanwhile, and this vote was not counted: reload the page.")
         return plan[int(number)]
 

@@ -46,6 +46,10 @@ CREATE TABLE informed (
 """
 SCORES = "time, rater, comparison, test_set, image, model, weights, score"
 PAIRS = "time, rater, comparison, test_set, image, left_model, left_weights, right_model, right_weights, choice"
+CSV_HEAD = (
+    *("kind", "time", "rater", "comparison", "test_set", "image", "model", "weights", "right", "right_weights"),
+    "answer",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,21 +125,9 @@ class Votes:
     def as_csv(self) -> str:
         """Every vote on a line of its own; `right` and `right_weights` are empty for scores."""
         scores, pairs = self._everything()
-        head = (
-            "kind",
-            "time",
-            "rater",
-            "comparison",
-            "test_set",
-            "image",
-            "model",
-            "weights",
-            "right",
-            "right_weights",
-        )
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow((*head, "answer"))
+        writer.writerow(CSV_HEAD)
         for row in scores:
             *place, answer = row.values()
             writer.writerow(("score", *place, "", "", answer))

@@ -53,6 +53,7 @@ class TestSet:
         self.name, self.scale, self.degradation, self.protocol = name, scale, degradation, protocol
         self._pairs = list(found.pairs.values())
         self._keys = tuple(found.pairs)
+        self._last: tuple[int, NDArray[np.uint8]] | None = None  # HR that was decoded last
         self._data = dataclasses.replace(data, scale=scale, degradation=degradation)
         self.lr_source = self._said(found)
 
@@ -99,8 +100,10 @@ class TestSet:
 
     def hr(self, i: int) -> NDArray[np.uint8]:
         """(S*H, S*W, 3)."""
-        hr = read_rgb(self._pairs[i][0], max_pixels=self._data.max_pixels)
-        return np.ascontiguousarray(crop_to_multiple(hr, self.scale))
+        if self._last is None or self._last[0] != i:  # whoever makes LR of it has just asked for it
+            hr = read_rgb(self._pairs[i][0], max_pixels=self._data.max_pixels)
+            self._last = i, np.ascontiguousarray(crop_to_multiple(hr, self.scale))
+        return self._last[1]
 
 
 def open_testset(

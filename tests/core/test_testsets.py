@@ -6,7 +6,7 @@ import authors
 import numpy as np
 import pytest
 import torch
-from photos import noise
+from photos import noise, write_folder
 
 from sr_core.__main__ import main
 from sr_core.data.images import write_png
@@ -68,6 +68,14 @@ def test_every_layout_gives_the_same_images(name, scale, tmp_path):
         np.testing.assert_array_equal(found.hr(i), cropped(image, scale))
         np.testing.assert_array_equal(found.lr(i), lr_of(image, scale))
         assert found.hr(i).shape == (*(scale * side for side in found.lr(i).shape[:2]), 3)
+
+
+def test_an_image_is_decoded_once_for_its_hr_and_its_lr(tmp_path):
+    images = open_testset(write_folder(tmp_path / "Own", [(40, 48), (36, 60)]), 2)
+    images.lr(0)
+    (tmp_path / "Own" / "00.png").unlink()
+    assert images.hr(0).shape == (40, 48, 3)
+    assert images.hr(1).shape == (36, 60, 3)
 
 
 def test_the_digest_is_that_of_the_pixels(tmp_path):
