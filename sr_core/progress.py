@@ -5,6 +5,7 @@ A task counts things (images, shards), or bytes: those are shown with their spee
 
 import contextlib
 import functools
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from sr_core.errors import ConfigError
+
 LINE_EVERY_S = 5.0  # a plain line of progress at most this often
+_DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS = {**_DECIMAL, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 Unit: TypeAlias = Literal["things", "bytes"]
 
@@ -122,6 +127,19 @@ def size_text(num_bytes: float) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:.0f} {unit}" if unit == "B" or abs(size) >= 99.95 else f"{size:.3g} {unit}"
+
+
+def parse_bytes(text: str, *, name: str) -> int:
+    """The number of bytes in `512M`, `2G`, `1.5GB` (as of `size_text`), `800MiB` or `1000000`; `name` is the option.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]I?|)B?", text.strip().upper())
+    num_bytes = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if num_bytes < 1:
+        raise ConfigError(f"{name}: is {text!r}, expected a number of bytes such as 512M or 2G")
+    return num_bytes
 
 
 def duration_text(seconds: float) -> str:

@@ -21,11 +21,11 @@ from serving.web.limits import (
     Limits,
     container_bytes,
     num_cores,
-    parse_bytes,
     return_freed_memory,
 )
 from sr_core.data.policy import MAX_PIXELS
 from sr_core.errors import ConfigError, SrError, explained
+from sr_core.progress import parse_bytes
 
 HOST, PORT = "127.0.0.1", 7860
 ENVIRONMENT = {

@@ -4,15 +4,11 @@ import ctypes
 import dataclasses
 import math
 import os
-import re
 from pathlib import Path
-
-from sr_core.errors import ConfigError
 
 MIN_MEMORY_BYTES = 700_000_000  # Gradio and torch alone take half of it
 SPARE_BYTES = 120_000_000  # for the server's own work beside the model's: requests, another visitor's upload
 SMALLEST_BUDGET_BYTES = 100_000_000  # of tiles; below it they only take longer
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -21,7 +17,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 class Limits:
     """Checked before anything is decoded or computed."""
 
-    max_upload_bytes: int = 50 * 2**20  # of a file
+    max_upload_bytes: int = 50_000_000  # of a file
     max_pixels: int = 100_000_000  # of a photograph; as data.max_pixels
     max_result_pixels: int = 24_000_000
     memory_bytes: int | None = None  # of the process; None: no limit
@@ -34,18 +30,6 @@ class Limits:
             return None
         left = self.memory_bytes - resident_bytes() - pictures_bytes - SPARE_BYTES
         return max(left, SMALLEST_BUDGET_BYTES)
-
-
-def parse_bytes(text: str, *, name: str) -> int:
-    """`1G`, `500M`, `1.5GiB` or a plain number, in bytes; a K is 1024.
-
-    Raises:
-        ConfigError: it is none of these.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if not found or float(found[1]) <= 0:
-        raise ConfigError(f"{name}: is {text!r}, expected a number of bytes such as 1G or 500M")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def resident_bytes(pid: int | None = None) -> int:

@@ -7,7 +7,6 @@ command says otherwise. What fails is listed at the end; the others have been wr
 import argparse
 import dataclasses
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import IO
@@ -18,14 +17,13 @@ from sr_core.data.pictures import Picture, check_format, encode_picture, read_pi
 from sr_core.data.policy import MAX_PIXELS
 from sr_core.errors import ConfigError, ImageError, SrError, explained, listed, shown
 from sr_core.models.card import Card
-from sr_core.progress import QUIET, Progress, console, size_text
+from sr_core.progress import QUIET, Progress, console, parse_bytes, size_text
 from sr_core.upscale.free import free_bytes
 from sr_core.upscale.jobs import STANDARD, Job, plan
 from sr_core.upscale.pictures import settings_of, upscale_picture
 from sr_core.upscale.settings import Settings
 from sr_core.upscale.tiles import fastest_device
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 _BYTES_PER_PIXEL = 8  # of an uncompressed picture at most: four channels of 16 bits
 _HEADER_BYTES = 2**26  # and what its file may have beside its pixels
 
@@ -69,7 +67,7 @@ def settings_from(arguments: argparse.Namespace, card: Card) -> Settings:
     settings = settings_of(card)
     if arguments.memory is not None:
         # the card's tile was chosen for another budget
-        settings = dataclasses.replace(settings, memory_bytes=parse_bytes(arguments.memory), tile=None)
+        settings = dataclasses.replace(settings, memory_bytes=parse_bytes(arguments.memory, name="--memory"), tile=None)
     if arguments.tile is not None:
         if arguments.tile < 1:
             raise ConfigError(f"--tile: is {arguments.tile}, expected 1 or more pixels")
@@ -77,19 +75,6 @@ def settings_from(arguments: argparse.Namespace, card: Card) -> Settings:
     if arguments.precision is not None:
         settings = dataclasses.replace(settings, precision=arguments.precision)
     return dataclasses.replace(settings, ensemble=True) if arguments.ensemble else settings
-
-
-def parse_bytes(text: str) -> int:
-    """The number of bytes in `512M`, `2G`, `1.5GB`, `800MiB` or `1000000`.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?|)B?", text.strip().upper())
-    num_bytes = int(float(found[1]) * _UNITS[found[2]]) if found else 0
-    if num_bytes < 1:
-        raise ConfigError(f"--memory: is {text!r}, expected a number of bytes such as 512M or 2G")
-    return num_bytes
 
 
 def upscale_files(

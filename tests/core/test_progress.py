@@ -3,7 +3,8 @@
 import pytest
 
 from sr_core import progress
-from sr_core.progress import duration_text, lines, size_text
+from sr_core.errors import ConfigError
+from sr_core.progress import duration_text, lines, parse_bytes, size_text
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,27 @@ from sr_core.progress import duration_text, lines, size_text
 )
 def test_sizes_have_three_digits(num_bytes: float, text: str) -> None:
     assert size_text(num_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1G", 10**9),
+        ("512M", 512 * 10**6),
+        ("500MiB", 500 * 2**20),
+        ("1.5k", 1500),
+        ("1.5 GB", 1_500_000_000),
+        ("7", 7),
+    ],
+)
+def test_sizes_are_read(text: str, expected: int) -> None:
+    assert parse_bytes(text, name="--memory") == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1G", "1X", "G", "0.1"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--memory: is .*, expected a number of bytes such as 512M or 2G"):
+        parse_bytes(text, name="--memory")
 
 
 @pytest.mark.parametrize(

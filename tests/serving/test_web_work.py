@@ -13,7 +13,7 @@ from web_server import write_model
 from serving.web import choices, parts
 from serving.web.catalogue import Catalogue
 from serving.web.choices import Named, Version
-from serving.web.limits import SMALLEST_BUDGET_BYTES, SPARE_BYTES, Limits, parse_bytes, resident_bytes
+from serving.web.limits import SMALLEST_BUDGET_BYTES, SPARE_BYTES, Limits, resident_bytes
 from serving.web.sweep import Sweeper
 from serving.web.work import Workshop
 from sr_core.data.images import read_rgb, write_png
@@ -67,17 +67,6 @@ def test_a_model_that_is_not_there_is_named_beside_those_that_are(models):
         choices.find(models, "edsr", None)
     with pytest.raises(ConfigError, match=r"bicubic has no version 'x5'.*\n  x4\n  x2"):
         choices.find(models, "bicubic", "x5")
-
-
-@pytest.mark.parametrize(("text", "expected"), [("1G", 2**30), ("500MiB", 500 * 2**20), ("1.5k", 1536), ("7", 7)])
-def test_sizes_are_read(text, expected):
-    assert parse_bytes(text, name="--memory") == expected
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1G", "1X", "G"])
-def test_what_is_no_size_is_refused(text):
-    with pytest.raises(ConfigError, match="--memory: is"):
-        parse_bytes(text, name="--memory")
 
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
