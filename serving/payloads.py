@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sr_core.data.images import TooLargeError
 from sr_core.data.pictures import FORMATS, Picture, encode_picture, read_picture
 from sr_core.errors import ConfigError, ImageError
 
@@ -131,8 +132,10 @@ def _files(items: Sequence[str | bytes], limits: Limits) -> tuple[Picture, ...]:
         left -= len(data)
         try:
             picture = read_picture(data, name=name, max_pixels=limits.max_pixels)
-        except ImageError as error:
-            raise ImageError(str(error).replace("data.max_pixels", PIXELS)) from None
+        except TooLargeError as error:
+            raise ImageError(
+                f"{error.told}, more than {PIXELS} {limits.max_pixels}; cut or shrink it, or have that raised"
+            ) from None
         pixels += picture.pixels.shape[0] * picture.pixels.shape[1]
         _check_pixels(pixels, limits)
         pictures.append(picture)

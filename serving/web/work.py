@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from serving.web.choices import Version
 from serving.web.limits import Limits, num_cores, trim
 from serving.web.registry import fetched
+from sr_core.data.images import TooLargeError
 from sr_core.data.pictures import Picture, read_picture, write_picture
 from sr_core.errors import ConfigError, ImageError, SrError
 from sr_core.evaluate.metrics import PROTOCOLS, Protocol, psnr, ssim
@@ -113,8 +114,10 @@ class Workshop:
         most = min(self.limits.max_pixels, self.limits.max_result_pixels // scale**2)
         try:
             return read_picture(path, name=path.name, max_pixels=most)
-        except ImageError as error:
-            raise ImageError(str(error).replace("data.max_pixels", "this page's limit of")) from None
+        except TooLargeError as error:
+            raise ImageError(
+                f"{error.told}, more than this page's limit of {most}; cut or shrink it, or use `sr upscale`"
+            ) from None
 
     def _open(self, version: Version, say: Say) -> "LoadedModel":
         if self._opened is None or self._opened[0] != version:

@@ -50,6 +50,12 @@ class UnknownKindError(ImageError):
     """Pillow knows no such image."""
 
 
+class TooLargeError(ImageError):
+    """An image has more pixels than are taken; `told` says how many, for readers whose limit has another name."""
+
+    told = ""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageHeader:
     """An image's sides in pixels as `read_rgb` would return it, and how its file holds it."""
@@ -252,12 +258,13 @@ def check_size(file: ImageFile, width: int, height: int, purpose: Purpose, max_p
     """Refuses more than `max_pixels`.
 
     Raises:
-        ImageError: with the sides.
+        TooLargeError: with the sides.
     """
     if width * height > max_pixels:
-        raise ImageError(
-            f"{file.name}: is {width}x{height} pixels, more than data.max_pixels {max_pixels}; {purpose.shrink}"
-        )
+        told = f"{file.name}: is {width}x{height} pixels"
+        error = TooLargeError(f"{told}, more than data.max_pixels {max_pixels}; {purpose.shrink}")
+        error.told = told
+        raise error
 
 
 def _check_mode(file: ImageFile, image: Image.Image, purpose: Purpose) -> None:

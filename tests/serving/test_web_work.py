@@ -55,7 +55,7 @@ def test_an_original_of_another_size_is_refused(tmp_path, models):
 
 
 def test_too_large_a_result_is_refused_before_anything_is_made(tmp_path, models):
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match=r"17x13 pixels, more than this page.s limit of 62; cut or shrink it, or use"):
         Workshop(Limits(max_result_pixels=1000)).enlarge(
             photograph(tmp_path / "a.png"), choices.find(models, "bicubic", "x4"), tmp_path / "out"
         )
