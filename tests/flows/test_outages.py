@@ -14,7 +14,8 @@ import pytest
 import training
 from proxy import Proxy
 
-from flows import follow, store, track
+from flows import follow, track
+from serving import store
 from sr_core.errors import TrackError
 from sr_core.launch_params import TrackParams
 from sr_core.train import metrics_log
