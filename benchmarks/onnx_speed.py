@@ -3,8 +3,9 @@
     python benchmarks/onnx_speed.py [--models edsr:baseline wdsr_b:baseline …] [--side 128] [--rounds 5] [--threads 2]
 
 Both sides enlarge the same image in turn, PyTorch in channels_last, onnxruntime without and with the memory that it
-keeps for itself (serving/onnx.py leaves that out). The figure is the geometric mean over the networks of PyTorch's time
-over that of the former: above 1 onnxruntime is faster. Weights are random, which the time does not depend on.
+keeps for itself (serving/exchange/onnx.py leaves that out). The figure is the geometric mean over the networks of
+PyTorch's time over that of the former: above 1 onnxruntime is faster. Weights are random, which the time does not
+depend on.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import onnxruntime
 import torch
 
-from serving.graph import INPUT, onnx_bytes, traced
+from serving.exchange.graph import INPUT, onnx_bytes, traced
 from sr_core import models
 
 MODELS = ("edsr:baseline", "srresnet:paper", "wdsr_a:baseline", "wdsr_b:baseline", "srcnn:9-5-5", "rrdb:lite")

@@ -3,7 +3,7 @@
     sr train --set train.steps=1000        as python -m sr_core train
     sr pipeline edsr                       as python -m flows.train edsr
     sr upscale photo.jpg --model models:/sr-edsr-x4-bicubic@champion    as python -m serving.upscale photo.jpg …
-    sr export onnx data/models/…           as python -m serving.export onnx data/models/…
+    sr export onnx data/models/…           as python -m serving.exchange.export onnx data/models/…
 
 A verb's module is imported when it is called, so a core install has the library's verbs.
 """
@@ -33,8 +33,8 @@ PIPELINE: Mapping[str, tuple[str, str]] = {
 }
 ANY_MODEL: Mapping[str, str] = {"upscale": "serving.upscale"}  # the library's verb, with models of the registry
 EXPORTS: Mapping[str, tuple[str, str]] = {  # `sr export <name>`, beside the library's export
-    "onnx": ("serving.export", "a model as ONNX, for any runtime"),
-    "torch": ("serving.export", "a model as a file of torch.export"),
+    "onnx": ("serving.exchange.export", "a model as ONNX, for any runtime"),
+    "torch": ("serving.exchange.export", "a model as a file of torch.export"),
 }
 
 

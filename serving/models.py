@@ -6,7 +6,6 @@ models:/sr-edsr-x4-bicubic@champion                      a registered version (s
 edsr.onnx                                                what `sr export onnx` wrote
 """
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +24,8 @@ def open_any(
     """The model that `name` means; `scale` is for interpolation alone.
 
     `uri` is MLflow's (None: MLFLOW_TRACKING_URI, or mlflow.db in the current folder), `cache` a folder for copies of
-    registered versions, and `say` is told where the registry does not answer and a copy is used.
+    registered versions, and `say` is told where the registry does not answer and a copy is used, or what was measured
+    of an ONNX file that others wrote (None: standard error).
 
     Raises:
         CheckpointError: it cannot be read, or is not what its card or the registry says.
@@ -36,7 +36,8 @@ def open_any(
         from serving.registered import fetch
 
         return load_model(fetch(name, uri=uri, cache=cache, say=say))
-    if name.endswith(".onnx"):
-        loaded: LoadedModel = importlib.import_module("serving.onnx").load(Path(name))
-        return loaded
+    if name.lower().endswith(".onnx"):
+        from serving.exchange import onnx
+
+        return onnx.load(Path(name), say=say)
     return open_model(Path(name), scale)

@@ -1,12 +1,11 @@
 """What is on the page, and which act a click leads to."""
 
 import dataclasses
-import importlib
-import importlib.util
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from serving.opinions import page as opinions
 from serving.web import gallery, parts
 from serving.web.acts import Acts, Shop, labels
 from sr_core.evaluate.metrics import PROTOCOLS
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 TITLE = "Super-resolution"
 INTRODUCTION = "Choose a photograph and a model; the model makes it larger. Nothing leaves this server."
-VOTES = "serving.opinions.page"
 MOST_WAITING = 32
 MOVE_LINE = "(position) => ({__type__: 'update', slider_position: position})"
 # as if the wheel were turned over the middle of the pictures; each notch is 5 %
@@ -92,9 +90,8 @@ def build(shop: Shop) -> "gr.Blocks":
                 outputs = _outputs()
         with gr.Tab("Comparisons"):
             comparison = _comparisons()
-        if importlib.util.find_spec(VOTES) is not None:
-            with gr.Tab("Vote"):
-                importlib.import_module(VOTES).build(shop.root / "compare", shop.root / "opinions")
+        with gr.Tab("Vote"):
+            opinions.build(shop.root / "compare", shop.root / "opinions")
         _wire(acts, inputs, outputs)
         _wire_looking(page, shop, outputs)
         _wire_arrival(page, acts, inputs, comparison)

@@ -91,12 +91,12 @@ class UnshuffledConv2d(Float32Conv2d):
         """(B, S*S*F, H, W), channels in the order S, S, F -> (B, C, S*H, S*W) float32."""
         if scale == 1:
             return super().forward(input)
-        weight = _of_blocks(self.weight, scale)
+        weight = weights_of_blocks(self.weight, scale)
         assert self.bias is not None
         return shuffle(float32_conv2d(input, weight, self.bias.repeat(scale * scale)), scale)
 
 
-def _of_blocks(weight: Tensor, scale: int) -> Tensor:
+def weights_of_blocks(weight: Tensor, scale: int) -> Tensor:
     """(C, F, K, K) for pixels -> (S*S*C, S*S*F, K', K') for S x S blocks of them."""
     num_out, num_in, kernel, _ = weight.shape
     margin = kernel // 2

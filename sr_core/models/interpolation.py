@@ -34,22 +34,22 @@ class Interpolation(nn.Module):
         # 2 * reach taps, of which at most `reach` lie beyond the output pixel's own LR pixel
         self.receptive_field = reach
         self.decode_values = 3 * (1 + scale + scale**2)  # one axis after the other
-        self._kernel = kernel
+        self.kernel = kernel
 
     def forward(self, x: Tensor) -> Tensor:
         """Two matrix products, one per axis."""
         height, width = x.shape[-2:]
         with torch.autocast(x.device.type, enabled=False):
             # what is made while a network is traced stands for numbers and holds none: the cache must not keep it
-            matrix = _matrix.__wrapped__ if torch.compiler.is_compiling() else _matrix
+            matrix = enlarging_matrix.__wrapped__ if torch.compiler.is_compiling() else enlarging_matrix
             rows, columns = (
-                matrix(length, self.scale, self._kernel, self.receptive_field, x.device) for length in (height, width)
+                matrix(length, self.scale, self.kernel, self.receptive_field, x.device) for length in (height, width)
             )
             return rows @ x.float() @ columns.T  # (S*H, H) @ (B, C, H, W) @ (W, S*W)
 
 
 @functools.lru_cache(maxsize=64)
-def _matrix(length: int, scale: int, kernel: Kernel, reach: int, device: torch.device) -> Tensor:
+def enlarging_matrix(length: int, scale: int, kernel: Kernel, reach: int, device: torch.device) -> Tensor:
     """The (scale * length, length) weights that enlarge one axis."""
     # a tensor made in inference mode, and kept by the cache, could never again take part in training
     with torch.inference_mode(False):

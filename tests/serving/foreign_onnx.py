@@ -5,7 +5,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.plain import FilterInterpolation
+from serving.exchange.plain import FilterInterpolation
 from sr_core.models.interpolation import Bicubic
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from flows import cli
-from serving import export
-from serving.graph import OPSET, onnx_bytes, torch_bytes, traced
-from serving.plain import plain
+from serving.exchange import export
+from serving.exchange.graph import OPSET, onnx_bytes, torch_bytes, traced
+from serving.exchange.plain import plain
 from sr_core import models
 from sr_core.errors import SrError
 from sr_core.models.card import Card
@@ -122,7 +122,7 @@ def edsr(tmp_path_factory):
 ONCE_MORE = """
 import sys
 from pathlib import Path
-from serving import graph
+from serving.exchange import graph
 from sr_core.train.weights import load_model
 network = load_model(Path(sys.argv[1])).network
 for index, data in enumerate((graph.onnx_bytes(graph.traced(network)), graph.torch_bytes(graph.traced(network), {}))):

@@ -15,7 +15,7 @@ import torch
 from onnx import helper
 
 from flows import cli
-from serving import export, onnx, onnx_file, onnx_foreign
+from serving.exchange import export, onnx, onnx_file, onnx_foreign
 from serving.models import open_any
 from sr_core import models
 from sr_core.data.pictures import Picture, encode_picture, read_picture
@@ -85,7 +85,7 @@ SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from serving import onnx
+from serving.exchange import onnx
 from sr_core.upscale import upscale
 from sr_core.progress import Progress
 network = onnx.load(Path(sys.argv[1])).network

@@ -10,8 +10,8 @@ import rest_server
 import web_server
 from PIL import Image
 
-from serving import export
 from serving import upscale as command
+from serving.exchange import export
 from serving.models import open_any
 from sr_core.data.pictures import Picture, read_picture
 from sr_core.upscale import settings_of, upscale_picture

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from serving.onnx_file import Facts
+from serving.exchange.onnx_file import Facts
 from sr_core.errors import CheckpointError
 from sr_core.models.interpolation import Bicubic
 from sr_core.params import SCALES

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sr_core.models.fast_layers import UnshuffledConv2d, _of_blocks
-from sr_core.models.interpolation import Interpolation, _matrix
+from sr_core.models.fast_layers import UnshuffledConv2d, weights_of_blocks
+from sr_core.models.interpolation import Interpolation, enlarging_matrix
 from sr_core.models.layers import Float32Conv2d, SubPixelConv2d
 from sr_core.models.rrdb import SLOPE, DenseBlock
 from sr_core.models.wdsr import Wdsr
@@ -55,7 +55,7 @@ class FilterInterpolation(nn.Module):
         super().__init__()
         self.scale, self.receptive_field = module.scale, module.receptive_field
         reach, middle = module.receptive_field, 2 * module.receptive_field + 1
-        matrix = _matrix(2 * middle + 1, module.scale, module._kernel, reach, torch.device("cpu"))
+        matrix = enlarging_matrix(2 * middle + 1, module.scale, module.kernel, reach, torch.device("cpu"))
         rows = matrix[
             module.scale * middle : module.scale * (middle + 1), middle - reach : middle + reach + 1
         ]  # (S, K)
@@ -99,7 +99,7 @@ class _Unshuffled(nn.Module):
 
     def __init__(self, module: UnshuffledConv2d, scale: int = 2) -> None:
         super().__init__()
-        weight = _of_blocks(module.weight, scale)  # (S*S*C, S*S*F, K', K')
+        weight = weights_of_blocks(module.weight, scale)  # (S*S*C, S*S*F, K', K')
         assert module.bias is not None
         colours, pixels = len(module.bias), scale * scale
         split = weight.view(pixels, colours, pixels, -1, *weight.shape[2:]).permute(1, 0, 3, 2, 4, 5)

@@ -1,6 +1,6 @@
 """A network for programs that know nothing of this project: as ONNX, or as a file of torch.export.
 
-    sr export onnx data/models/edsr-x4-bicubic --output edsr.onnx        or python -m serving.export onnx …
+    sr export onnx data/models/edsr-x4-bicubic --output edsr.onnx        or python -m serving.exchange.export onnx …
     sr export torch models:/sr-edsr-x4-bicubic@champion --output edsr.pt2
 
 Height, width and batch are dynamic, weight normalisation is fused, and input and output are the network's own:
@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from serving import onnx, onnx_file, onnx_foreign
-from serving.graph import OPSET, onnx_bytes, torch_bytes, traced, values_alive
+from serving.exchange import onnx, onnx_file, onnx_foreign
+from serving.exchange.graph import OPSET, onnx_bytes, torch_bytes, traced, values_alive
+from serving.exchange.onnx_file import Facts
 from serving.models import open_any
-from serving.onnx_file import Facts
 from sr_core import files
 from sr_core.errors import SrError, explained
 from sr_core.extras import require
@@ -73,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serving.export", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.exchange.export", description=(__doc__ or "").partition("\n")[0]
+    )
     formats = parser.add_subparsers(dest="format", required=True, metavar="format")
     texts = {"onnx": f"ONNX, opset {OPSET}, for any runtime", "torch": "a .pt2 file for torch.export.load"}
     for name, text in texts.items():

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from serving.plain import plain
+from serving.exchange.plain import plain
 from sr_core.errors import SrError
 
 OPSET = 18  # of December 2022: onnxruntime from 1.14 on

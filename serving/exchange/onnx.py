@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from serving import onnx_file, onnx_foreign
-from serving.onnx_file import Facts
+from serving.exchange import onnx_file, onnx_foreign
+from serving.exchange.onnx_file import Facts
 from sr_core import files
 from sr_core.errors import CheckpointError, ConfigError, SrError
 from sr_core.extras import require
@@ -70,7 +70,7 @@ class OnnxNetwork(nn.Module):
 def load(path: Path, *, white: float | None = None, say: Callable[[str], None] | None = None) -> LoadedModel:
     """The network in the ONNX file at `path` and its card, of which every byte is verified.
 
-    A file that others wrote is used as it was measured (serving/onnx_foreign.py), which `say` is told (None: standard
+    A file that others wrote is used as it was measured (onnx_foreign.py), which `say` is told (None: standard
     error); `white` says what stands for 255 in it.
 
     Raises:
