@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serving.opinions import table
-from serving.opinions.order import Image, duels, singles
+from serving.opinions.order import MOST, Image, duels, singles
 from serving.opinions.stimuli import Comparisons, Stimuli
 from serving.opinions.votes import Votes, path_of
 from sr_core import files
@@ -29,7 +29,6 @@ from sr_core.evaluate.opinions import HIGHEST, HR, LOWEST, NEAREST, Choice, Pair
 
 Kind = Literal["scores", "pairs"]
 KINDS: tuple[Kind, ...] = ("scores", "pairs")
-MOST = 60  # pictures, and pairs, that one rater is asked for
 NUM_EXAMPLES = 2
 
 Answer = dict[str, Any]  # JSON for the page

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 from sr_core import files
 
+MOST = 60  # pictures, and pairs, that one rater is asked for
+
 Image = tuple[str, str]  # test set, name
 Single = tuple[Image, str]  # and the candidate
 Duel = tuple[Image, str, str]  # and the candidates on the left and on the right

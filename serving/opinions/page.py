@@ -8,6 +8,7 @@ People give single pictures 1 to 5 points, or choose between two; votes go to da
 """
 
 import argparse
+import functools
 import os
 import signal
 import socket
@@ -18,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.opinions import view
-from serving.opinions.handler import MOST, Handler
-from serving.opinions.stimuli import comparison_directory
+from serving.opinions.order import MOST
 from sr_core.errors import SrError
 from sr_core.extras import require
 
@@ -41,10 +41,16 @@ def build(
     asked for `most` pictures and as many pairs. Nothing is read before somebody opens the page.
     """
     gradio = require("gradio", "serve")
-    handler = Handler(comparisons, opinions, name=name, seed=seed, most=most)
+
+    @functools.cache
+    def handler() -> Any:
+        # only now: it needs torch, for which the web page's first visitor should not wait
+        from serving.opinions.handler import Handler
+
+        return Handler(comparisons, opinions, name=name, seed=seed, most=most)
 
     def answer(request: Any) -> Any:
-        return handler.answer(request)
+        return handler().answer(request)
 
     return gradio.HTML(
         html_template=view.TEMPLATE,
@@ -77,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--most", type=int, default=MOST, help="pictures, and pairs, that one rater is asked for")
     parser.add_argument("--seed", type=int, default=1, help="of the raters' orders")
     given = parser.parse_args(arguments)
+    from serving.opinions.stimuli import comparison_directory
+
     try:
         if given.name is not None:
             comparison_directory(given.compare, given.name)

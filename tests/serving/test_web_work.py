@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -188,3 +190,9 @@ def test_samples_are_made_smaller_as_training_does_it(tmp_path):
     small, original = choices.reduce_sample(sample, 3, tmp_path / "out")
     assert np.array_equal(read_rgb(original), read_rgb(path)[:30, :45])
     assert np.array_equal(read_rgb(small), bicubic_down(read_rgb(original), 3))
+
+
+def test_the_page_is_built_without_torch():
+    """Which takes as long to import as all the rest; the first photograph, or vote, waits for it, and no visitor."""
+    code = "import sys; import serving.web.page, serving.web.acts; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
