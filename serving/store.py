@@ -41,6 +41,12 @@ def default_uri(environment: Mapping[str, str] = os.environ) -> str:
     return environment.get(READ) or "sqlite:///mlflow.db"
 
 
+def is_absent(uri: str) -> bool:
+    """Whether it is a local store that is not there: nothing to ask."""
+    path = _sqlite_path(uri)
+    return path is not None and not path.exists()
+
+
 def connect(uri: str, *, named: str = TRACK, create: bool = True) -> Any:
     """A client of the MLflow store at `uri`; a sqlite store that is not there is created, or refused.
 
@@ -55,8 +61,8 @@ def connect(uri: str, *, named: str = TRACK, create: bool = True) -> Any:
     require("mlflow", "serve")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if not create and (path := _sqlite_path(uri)) and not path.exists():
-        raise TrackError(f"{named}: there is no MLflow store {path}; name the store or server with {READ}")
+    if not create and is_absent(uri):
+        raise TrackError(f"{named}: there is no MLflow store {_sqlite_path(uri)}; name the store or server with {READ}")
     with explained(uri, named=named):
         _create_if_absent(uri)
         return _open(uri)

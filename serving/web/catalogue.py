@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.store import default_uri, shown
+from serving.store import default_uri, is_absent, shown
 from serving.web import choices, registry
 from serving.web.choices import Named, Version
 from sr_core.errors import ConfigError, SrError
@@ -53,7 +53,7 @@ class Catalogue:
         """Begins to ask the registry, unless that goes on or was done just now."""
         with self._lock:
             running = self._thread is not None and self._thread.is_alive()
-            if self._is_absent() or running or time.monotonic() - self._asked_s < FRESH_S:
+            if is_absent(self.uri) or running or time.monotonic() - self._asked_s < FRESH_S:
                 return
             self._asked_s = time.monotonic()
             self._thread = threading.Thread(target=self._refresh, name="registry", daemon=True)
@@ -68,7 +68,7 @@ class Catalogue:
     def note(self) -> str:
         """What is known of the registry, in a sentence."""
         place = shown(self.uri)
-        if self._is_absent():
+        if is_absent(self.uri):
             return "No registry is in use: name one with `--tracking-uri` or MLFLOW_TRACKING_URI."
         if self._problem:
             return f"The registry at {place} cannot be used: {self._problem}"
@@ -76,11 +76,6 @@ class Catalogue:
             return f"Asking the registry at {place} …"
         number = sum(len(named.versions) for named in self._registered)
         return f"The registry at {place} has {number} version{'' if number == 1 else 's'} to choose from."
-
-    def _is_absent(self) -> bool:
-        """Whether it is a local store that is not there: nothing to ask."""
-        name = self.uri.partition("sqlite:///")[2]
-        return bool(name) and not Path(name).exists()
 
     def _refresh(self) -> None:
         try:
