@@ -116,6 +116,16 @@ class Deployed:
         lines = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC")
         return "\n".join(line["message"] for line in lines)
 
+    def log_with(self, run: str, *sentences: str) -> str:
+        """The run's log once it has these sentences: Prefect's client sends what was logged in batches."""
+
+        def has_all() -> bool:
+            log = self.log(run)
+            return all(sentence in log for sentence in sentences)
+
+        wait_until(has_all, 30, f"the log to say {' and '.join(sentences)}")
+        return self.log(run)
+
     def run_dirs(self) -> set[Path]:
         """Every training's directory."""
         return set(self.folder.glob("data/runs/*"))

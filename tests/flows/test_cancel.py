@@ -58,4 +58,4 @@ def test_cancelling_the_preparation_of_data_ends_ray_and_what_is_written_stays(d
 
     again = deployed.run("prepare-data/prepare-data", *overrides)
     wait_until(lambda: deployed.state(again) == "Completed", 120, "the second run")
-    assert "data version" in deployed.log(again)
+    deployed.log_with(again, "data version")

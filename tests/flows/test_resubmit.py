@@ -43,8 +43,7 @@ def test_a_preempted_flow_run_is_resubmitted_and_a_cancelled_one_is_not(deployed
     wait_until(lambda: "starting Ray" in deployed.log(run), 200, "Ray to be started")
     preempt(deployed, run)
     (new,) = resubmitted(deployed, run)
-    said = f"this flow run was preempted: flow run {new['name']} ({new['id']}) goes on"
-    wait_until(lambda: said in deployed.log(run), 30, "the log to say so")  # Prefect takes logs in batches
+    deployed.log_with(run, f"this flow run was preempted: flow run {new['name']} ({new['id']}) goes on")
     assert new["parameters"] == deployed.ask(f"flow_runs/{run}", method="GET")["parameters"]
     assert "resubmissions:1" in new["tags"]
     deployed.prefect("flow-run", "cancel", new["id"])
@@ -67,8 +66,7 @@ def test_the_resubmitted_run_ends_with_the_weights_of_an_undisturbed_one(deploye
     preempt(deployed, run)
     step = checkpoint.newest(run_dir / "checkpoints").manifest.step
     assert step < STEPS
-    said = f"stopped at step {step}, checkpoint written; this flow run was preempted"
-    wait_until(lambda: said in deployed.log(run), 30, "the log to say so")
+    deployed.log_with(run, f"stopped at step {step}, checkpoint written; this flow run was preempted")
     (new,) = resubmitted(deployed, run)
     wait_until(lambda: deployed.state(new["id"]) in {"Completed", "Failed", "Crashed"}, 300, "the new run to end")
     assert deployed.state(new["id"]) == "Completed", deployed.log(new["id"])
