@@ -2,7 +2,7 @@
 
     sr train --set train.steps=1000        as python -m sr_core train
     sr pipeline edsr                       as python -m flows.train edsr
-    sr upscale photo.jpg --model models:/sr-edsr-x4-bicubic@champion    as python -m serving.upscale photo.jpg …
+    sr upscale photo.jpg --model models:/sr-edsr-x4-bicubic@champion    as python -m serving.commands upscale …
     sr export onnx data/models/…           as python -m serving.exchange.export onnx data/models/…
 
 A verb's module is imported when it is called, so a core install has the library's verbs.
@@ -31,7 +31,7 @@ PIPELINE: Mapping[str, tuple[str, str]] = {
     "vote": ("serving.opinions.page", "a blind test of a comparison's pictures"),
     "opinions": ("serving.opinions.command", "what people said in it"),
 }
-ANY_MODEL: Mapping[str, str] = {"upscale": "serving.upscale"}  # the library's verb, with models of the registry
+ANY_MODEL = ("upscale", "evaluate")  # verbs of the library that take models of the registry and ONNX here
 EXPORTS: Mapping[str, tuple[str, str]] = {  # `sr export <name>`, beside the library's export
     "onnx": ("serving.exchange.export", "a model as ONNX, for any runtime"),
     "torch": ("serving.exchange.export", "a model as a file of torch.export"),
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb == "export" and (form := "".join(arguments[1:2])) in EXPORTS:
         return _call(EXPORTS[form][0], arguments[1:])
     if verb in ANY_MODEL:
-        return _call(ANY_MODEL[verb], arguments[1:])
+        return _call("serving.commands", arguments)
     if verb in CORE:
         return _call("sr_core.__main__", arguments)
     if verb in PIPELINE:

@@ -38,7 +38,8 @@ def main(
 ) -> int:
     """Runs one verb; returns the exit code.
 
-    `open_model` finds more models than this library knows, for upscale; `called` is what the usage begins with.
+    `open_model` finds more models than this library knows, for upscale and evaluate; `called` is what the usage begins
+    with.
     """
     arguments = _parser(called).parse_args(argv)
     arguments.open_model = open_model
@@ -88,7 +89,8 @@ _MODEL = "a model or run directory, a weight file, or bicubic and its like (defa
 
 def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     evaluate = _verb(verbs, "evaluate", _evaluate, "measure the finished model beside bicubic, and picture it")
-    evaluate.add_argument("--model", type=Path, nargs="+", help=f"{_MODEL}; with --images also several")
+    several = "with --images several, by `sr` also models:/name@champion or .onnx files"
+    evaluate.add_argument("--model", type=Path, nargs="+", help=f"{_MODEL}; {several}")
     evaluate.add_argument(
         "--images", nargs="+", help="folders of test images, such as Set5, or sample (default: validation images)"
     )
@@ -277,6 +279,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from sr_core.evaluate.command import Request, run
+    from sr_core.train.weights import open_model
 
     request = Request(
         models=arguments.model,
@@ -287,7 +290,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         changes=changes(arguments.set),
     )
-    run(request, _params_if_any(arguments) if arguments.images else _params(arguments))
+    params = _params_if_any(arguments) if arguments.images else _params(arguments)
+    run(request, params, arguments.open_model or open_model)
     return 0
 
 

@@ -99,6 +99,8 @@ class World:
             return (call() if call else None), None
         except Exception as error:  # whatever it is, the others must not wait for it in vain
             return None, error
+        except BaseException as error:  # of a thread nobody would hear of it
+            return None, SrError(f"{type(error).__name__}: {error}")
 
     def on_first(self, call: Callable[[], T]) -> T:
         """What `call` returns on rank 0, on every rank; its error is raised on every rank too. As `meeting`."""

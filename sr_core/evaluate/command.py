@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from sr_core.errors import ConfigError
-from sr_core.evaluate.folder import BICUBIC, evaluate_folders
+from sr_core.evaluate.folder import BICUBIC, OpenModel, evaluate_folders
 from sr_core.evaluate.learned import OFF
 from sr_core.evaluate.records import EvalReport
 from sr_core.evaluate.tables import summary, table
@@ -17,6 +17,7 @@ from sr_core.evaluate.task import evaluate_task, report_directory
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress, console
 from sr_core.train.run import model_directory
+from sr_core.train.weights import open_model
 from sr_core.train_params import ProtocolName
 from sr_core.world import World, open_world
 
@@ -46,8 +47,10 @@ class Request:
             raise ConfigError("--model: several go with --images; a task has one model")
 
 
-def run(request: Request, params: Params) -> None:
+def run(request: Request, params: Params, open_model: OpenModel = open_model) -> None:
     """Measures what is asked for, writes the reports and prints their tables, on the first rank.
+
+    `open_model` opens the models that are measured on folders.
 
     Raises:
         SrError: as `evaluate_task` and `evaluate_folders`.
@@ -55,12 +58,14 @@ def run(request: Request, params: Params) -> None:
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(open_world(timeout_s=params.train.collective_timeout_s))
         progress = stack.enter_context(console()) if world.is_first else QUIET
-        measured = _measured(request, params, world, progress)
+        measured = _measured(request, params, open_model, world, progress)
     if world.is_first:
         _show(request, params, measured)
 
 
-def _measured(request: Request, params: Params, world: World, progress: Progress) -> Sequence[tuple[EvalReport, Path]]:
+def _measured(
+    request: Request, params: Params, open_model: OpenModel, world: World, progress: Progress
+) -> Sequence[tuple[EvalReport, Path]]:
     models = request.models or [model_directory(params)]
     if request.images:
         return evaluate_folders(
@@ -72,6 +77,7 @@ def _measured(request: Request, params: Params, world: World, progress: Progress
             degradations=request.degradations or (BICUBIC,),
             ensemble=request.ensemble,
             output=request.output,
+            open_model=open_model,
             world=world,
             progress=progress,
         )

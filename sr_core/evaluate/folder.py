@@ -27,6 +27,7 @@ SAMPLE = "sample"  # in place of a folder, where none is called so: the photogra
 BICUBIC = "bicubic"
 
 T = TypeVar("T")
+OpenModel = Callable[[str, int], LoadedModel]  # a model's name, and the scale of one that has every scale
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +50,11 @@ def evaluate_folders(
     degradations: Sequence[str] = (BICUBIC,),
     ensemble: bool = False,
     output: Path | None = None,
+    open_model: OpenModel = open_model,
     world: World | None = None,
     progress: Progress = QUIET,
 ) -> tuple[tuple[EvalReport, Path], ...]:
-    """Measures `models` (paths that `load_model` takes, or bicubic and its like) on the images in each of `folders`.
+    """Measures `models` (what `open_model` takes: paths, bicubic and its like) on the images in each of `folders`.
 
     The scale is the models'; `scale` is for those that have every one, and needed only where the folder does not tell.
     `protocol` None is each set's usual one, or `params.evaluate.protocol`. A folder may be called `sample`. With
@@ -66,7 +68,9 @@ def evaluate_folders(
         ConfigError: the scale is not known, or the models have several.
     """
     group = world or World(device=fastest_device())
-    found = patiently(group, lambda: _prepared(folders, models, params, scale, protocol, degradations, output))
+    found = patiently(
+        group, lambda: _prepared(folders, models, params, scale, protocol, degradations, output, open_model)
+    )
     judge = group.on_first(lambda: judge_named(params, progress=progress))
     cards = {name: loaded.card for name, loaded in found.models.items()}
     reports = []
@@ -129,9 +133,10 @@ def _prepared(
     protocol: str | None,
     degradations: Sequence[str],
     output: Path | None,
+    open_model: OpenModel,
 ) -> Prepared:
-    chosen = _scale(folders, models, scale)
-    opened = _named(_all_of([lambda m=m: open_model(m, chosen) for m in models]), models)  # type: ignore[misc]
+    chosen = _scale(folders, models, scale, open_model)
+    opened = _named(_all_of([lambda m=m: open_model(str(m), chosen) for m in models]), models)  # type: ignore[misc]
     scales = {loaded.card.scale for loaded in opened.values()}
     if len(scales) != 1:
         lines = [f"{name}: x{loaded.card.scale}" for name, loaded in opened.items()]
@@ -215,13 +220,15 @@ def _directories(
     return tuple(found)
 
 
-def _scale(folders: Sequence[str | Path], models: Sequence[str | Path], scale: int | None) -> int:
+def _scale(
+    folders: Sequence[str | Path], models: Sequence[str | Path], scale: int | None, open_model: OpenModel
+) -> int:
     """The scale for models that have every one; of no account for the others."""
     others = [model for model in models if not is_interpolation(model)]
     if scale is not None:
         return scale
     if others:
-        return open_model(others[0], 0).card.scale if len(others) < len(models) else 0
+        return open_model(str(others[0]), 0).card.scale if len(others) < len(models) else 0
     found = sorted({one for folder in folders if Path(folder).is_dir() for one in scales_of(Path(folder))})
     if len(found) != 1:
         has = f"has images for {', '.join(f'x{one}' for one in found)}" if found else "has HR images for any scale"

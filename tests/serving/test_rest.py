@@ -16,7 +16,7 @@ from bad_inputs import BAD_INPUTS, deep_png
 from PIL import Image
 from rest_server import GIVEN, MAX_BYTES, MAX_PIXELS, README, Served, text
 
-from serving import upscale as command
+from serving import commands
 from serving.models import open_any
 from sr_core.data.pictures import encode_picture, read_picture
 from sr_core.upscale import settings_of, upscale_picture
@@ -80,7 +80,7 @@ def test_a_file_has_the_pixels_of_the_python_call_and_of_the_command(served, tmp
     for name in ("MLFLOW_TRACKING_URI", "SR_MODEL_CACHE"):
         monkeypatch.setenv(name, served.environment[name])
     sources = [str(tmp_path / f"{kind}.png") for kind in PICTURES]
-    assert command.main([*sources, "--model", GIVEN, "--output", str(tmp_path / "out")]) == 0
+    assert commands.main(["upscale", *sources, "--model", GIVEN, "--output", str(tmp_path / "out")]) == 0
     model = opened(served)
     for kind, data in PICTURES.items():
         (answer,) = served.pictures(data)

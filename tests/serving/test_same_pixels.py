@@ -10,7 +10,7 @@ import rest_server
 import web_server
 from PIL import Image
 
-from serving import upscale as command
+from serving import commands
 from serving.exchange import export
 from serving.models import open_any
 from sr_core.data.pictures import Picture, read_picture
@@ -63,7 +63,7 @@ class Ways:
     def _command(self, data: bytes, model: str) -> Picture:
         source, target = self._folder / "odd.png", self._folder / "out.png"
         source.write_bytes(data)
-        assert command.main([str(source), "--model", model, "--output", str(target), "--overwrite"]) == 0
+        assert commands.main(["upscale", str(source), "--model", model, "--output", str(target), "--overwrite"]) == 0
         return read_picture(target)
 
     def _by_pyfunc(self, data: bytes) -> Picture:

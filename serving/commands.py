@@ -1,7 +1,8 @@
-"""`sr upscale`: the library's command, with any model that has a name: also of the registry, or an ONNX file.
+"""`sr upscale` and `sr evaluate`: the library's commands, with any model that has a name: of the registry, or ONNX.
 
 sr upscale photo.jpg --model models:/sr-edsr-x4-bicubic@champion
-python -m serving.upscale photo.jpg --model edsr.onnx
+sr evaluate --images Set5 --model models:/sr-edsr-x4-bicubic@champion edsr.onnx
+python -m serving.commands upscale photo.jpg --model edsr.onnx
 """
 
 import sys
@@ -14,9 +15,8 @@ from sr_core.train.weights import LoadedModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Enlarges what the arguments name; returns the exit code."""
-    arguments = ["upscale", *(sys.argv[1:] if argv is None else argv)]
-    return library.main(arguments, open_model=_open, called="sr")
+    """Runs the verb that the arguments begin with; returns the exit code."""
+    return library.main(sys.argv[1:] if argv is None else argv, open_model=_open, called="sr")
 
 
 def _open(name: str, scale: int) -> LoadedModel:
