@@ -279,7 +279,6 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from sr_core.evaluate.command import Request, run
-    from sr_core.train.weights import open_model
 
     request = Request(
         models=arguments.model,
@@ -291,7 +290,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         changes=changes(arguments.set),
     )
     params = _params_if_any(arguments) if arguments.images else _params(arguments)
-    run(request, params, arguments.open_model or open_model)
+    run(request, params, arguments.open_model)
     return 0
 
 

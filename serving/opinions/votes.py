@@ -221,8 +221,9 @@ def path_of(opinions: Path, name: str) -> Path:
 
 
 def _version(database: sqlite3.Connection) -> tuple[int, int]:
-    (application,) = database.execute("PRAGMA application_id").fetchone()
-    (version,) = database.execute("PRAGMA user_version").fetchone()
+    # in one statement: between two, another server may commit
+    found = database.execute("SELECT application_id, user_version FROM pragma_application_id, pragma_user_version")
+    application, version = found.fetchone()
     return application, version
 
 

@@ -17,7 +17,6 @@ from sr_core.evaluate.task import evaluate_task, report_directory
 from sr_core.params import Params
 from sr_core.progress import QUIET, Progress, console
 from sr_core.train.run import model_directory
-from sr_core.train.weights import open_model
 from sr_core.train_params import ProtocolName
 from sr_core.world import World, open_world
 
@@ -47,10 +46,10 @@ class Request:
             raise ConfigError("--model: several go with --images; a task has one model")
 
 
-def run(request: Request, params: Params, open_model: OpenModel = open_model) -> None:
+def run(request: Request, params: Params, open_model: OpenModel | None = None) -> None:
     """Measures what is asked for, writes the reports and prints their tables, on the first rank.
 
-    `open_model` opens the models that are measured on folders.
+    `open_model` opens the models that are measured on folders (None: those that lie here).
 
     Raises:
         SrError: as `evaluate_task` and `evaluate_folders`.
@@ -64,7 +63,7 @@ def run(request: Request, params: Params, open_model: OpenModel = open_model) ->
 
 
 def _measured(
-    request: Request, params: Params, open_model: OpenModel, world: World, progress: Progress
+    request: Request, params: Params, open_model: OpenModel | None, world: World, progress: Progress
 ) -> Sequence[tuple[EvalReport, Path]]:
     models = request.models or [model_directory(params)]
     if request.images:

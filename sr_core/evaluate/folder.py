@@ -19,7 +19,8 @@ from sr_core.evaluate.report import REPORT, evaluate_to
 from sr_core.evaluate.testsets import TestSet, open_testset, scales_of
 from sr_core.params import DataParams, Params
 from sr_core.progress import QUIET, Progress
-from sr_core.train.weights import LoadedModel, is_interpolation, open_model
+from sr_core.train import weights
+from sr_core.train.weights import LoadedModel, is_interpolation
 from sr_core.upscale import fastest_device
 from sr_core.world import World
 
@@ -50,7 +51,7 @@ def evaluate_folders(
     degradations: Sequence[str] = (BICUBIC,),
     ensemble: bool = False,
     output: Path | None = None,
-    open_model: OpenModel = open_model,
+    open_model: OpenModel | None = None,
     world: World | None = None,
     progress: Progress = QUIET,
 ) -> tuple[tuple[EvalReport, Path], ...]:
@@ -69,7 +70,10 @@ def evaluate_folders(
     """
     group = world or World(device=fastest_device())
     found = patiently(
-        group, lambda: _prepared(folders, models, params, scale, protocol, degradations, output, open_model)
+        group,
+        lambda: _prepared(
+            folders, models, params, scale, protocol, degradations, output, open_model or weights.open_model
+        ),
     )
     judge = group.on_first(lambda: judge_named(params, progress=progress))
     cards = {name: loaded.card for name, loaded in found.models.items()}
