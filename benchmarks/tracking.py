@@ -1,6 +1,6 @@
 """What tracking costs a training: the same small job beside a healthy MLflow, a hanging one, and one answering 500.
 
-    python benchmarks/tracking.py [--steps 2000] [--rounds 5]
+    python benchmarks/tracking.py [--steps 8000] [--rounds 5]
 
 The job is `python -m sr_core train` in a child process, as the flow's launch is, with the flow's shipping in this one
 (flows/track.py). Each figure is the wall time of the child, interpreter and all; `none` is the same without shipping.
@@ -106,7 +106,7 @@ def _server(base: Path) -> Iterator[int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args()
 
