@@ -1,5 +1,6 @@
 """Hand-made run directories, models and reports, in the formats that training and evaluation write."""
 
+import contextlib
 import dataclasses
 import json
 import socket
@@ -96,6 +97,19 @@ def write_report(given: config.Params, psnr: float, *, protocol: str = "benchmar
     files.write_atomic(directory / "metrics.json", json.dumps({"psnr": psnr, "psnr_bicubic": 27.0}))
     files.write_atomic(directory / "comparison.png", b"a picture")
     return directory
+
+
+def registered(folder: Path, *versions: tuple[int, float]) -> config.Params:
+    """Parameters of `folder`, in whose store a version was registered for each seed and PSNR in dB, in this order."""
+    from flows import registry
+    from serving.store import connect
+
+    given = params(folder)
+    with contextlib.chdir(folder):  # artefacts go to ./mlruns
+        connect(given.track.uri)
+        for seed, psnr in versions:
+            registry.register(given, write_model(given, seed), write_report(given, psnr))
+    return given
 
 
 def free_port() -> int:

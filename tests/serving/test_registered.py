@@ -11,10 +11,8 @@ import made
 import mlflow
 import pytest
 
-from flows import registry
 from serving.models import open_any
 from serving.registered import cache_directory, fetch
-from serving.store import connect
 from sr_core.errors import CheckpointError, ConfigError, TrackError
 from sr_core.train import weights
 
@@ -27,15 +25,7 @@ NAME = "sr-edsr-x4-bicubic"
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """Parameters of a folder whose store has one registered version."""
-    folder, before = tmp_path_factory.mktemp("project"), Path.cwd()
-    os.chdir(folder)  # artefacts go to ./mlruns
-    try:
-        params = made.params(folder)
-        connect(params.track.uri)
-        registry.register(params, made.write_model(params), made.write_report(params, 28.0))
-    finally:
-        os.chdir(before)
-    return params
+    return made.registered(tmp_path_factory.mktemp("project"), (0, 28.0))
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 """The page's models from a real registry, asked in a process of its own; and a registry that is away."""
 
-import os
 from pathlib import Path
 
 import made
 import numpy as np
 import pytest
 
-from flows import registry
-from serving.store import connect
 from serving.web import choices
 from serving.web.catalogue import Catalogue
 from serving.web.limits import Limits
@@ -29,16 +26,7 @@ NAME = "sr-edsr-x4-bicubic"
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """Parameters of a folder whose store has two versions, the first of which is champion."""
-    folder, before = tmp_path_factory.mktemp("project"), Path.cwd()
-    os.chdir(folder)  # artefacts go to ./mlruns
-    try:
-        params = made.params(folder)
-        connect(params.track.uri)
-        for seed, psnr in ((1, 28.0), (0, 27.0)):
-            registry.register(params, made.write_model(params, seed), made.write_report(params, psnr))
-    finally:
-        os.chdir(before)
-    return params
+    return made.registered(tmp_path_factory.mktemp("project"), (1, 28.0), (0, 27.0))
 
 
 def test_a_registered_version_is_listed_and_enlarges_as_its_copy_does(project, tmp_path, monkeypatch):
